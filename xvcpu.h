@@ -125,6 +125,7 @@
 //   Implementation: guest state, register table
 //   Implementation: events
 //   Implementation: decode
+//   Implementation: MMIO decoder
 //   Implementation: built-in handlers
 //   Implementation: CPUID
 //   Implementation: control and debug registers
@@ -3073,6 +3074,7 @@ typedef struct xvcpu {
     xvcpu_u64 pat;        // used where the PAT controls are missing
     xvcpu_u64 apic_base, misc_enable, tsc_adjust, mtrr_def_type;
     xvcpu_u64 mtrr_fixed[11], mtrr_variable[16];
+    xvcpu_u64 umwait_control; // kept for the guest; the processor goes by the host's
     xvcpu_bool osxsave;   // guest's CR4.OSXSAVE, mirrored for CPUID
     xvcpu_u32 cpuid_masks[XVCPU_CPUID_MASKS]; // CPUID bits this guest may see; see cpuid_ready
     xvcpu_bool cpuid_ready; // cpuid_masks is filled, which the first CPUID does
@@ -3328,7 +3330,9 @@ XVCPU_API xvcpu_bool xvcpu_io_is_allowed(const xvcpu *vcpu, xvcpu_u32 port);
 // Queues an exception as if the instruction at RIP had raised it. error_code is used for the
 // vectors that have one; payload is CR2 for #PF and the new DR6 bits for #DB. A second exception
 // merges with a waiting one by the architecture's rules (double fault, triple fault).
-// Errors: INVALID_ARGUMENT (vector > 31, or 2). SDM 3A "Interrupt 8 - Double Fault Exception".
+// An exception the caller asked to see (desc.exception_bitmap) goes back to the guest this way too.
+// Errors: INVALID_ARGUMENT (vector > 31, or 2; error_code > FFFFh). SDM 3A "Interrupt 8 - Double
+// Fault Exception".
 XVCPU_API xvcpu_status xvcpu_raise(xvcpu *vcpu, xvcpu_u32 vector, xvcpu_u32 error_code,
                                    xvcpu_u64 payload, xvcpu_error *error);
 // Queues an NMI; QUEUE_FULL when two are waiting (hardware latches one too).
@@ -5065,10 +5069,13 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
                                         xvcpu_error *error)
 {
     xvcpu_cpu_desc defaults;
+    xvcpu_error local;
     xvcpu_status status;
     xvcpu_vmx_result result;
     xvcpu_u64 cr0, cr4, bad, feature_control;
 
+    if (!error)
+        error = &local;
     if (!cpu)
         return xvcpui_fail(error, XVCPU_STATUS_INVALID_ARGUMENT, "cpu is null", 0, 0);
     if (!desc) {
@@ -5122,7 +5129,7 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
     cpu->vmxon_region = xvcpui_page_alloc(&cpu->pool, xvcpui_vmx_address_bits(&cpu->caps),
                                           &cpu->vmxon_pa, error);
     if (!cpu->vmxon_region)
-        return error ? error->status : XVCPU_STATUS_OUT_OF_PAGES;
+        return error->status;
     // Bit 31 distinguishes a shadow VMCS and is 0 in a VMXON region; the revision has 31 bits.
     *(xvcpu_u32 *)cpu->vmxon_region = cpu->caps.revision;
 
@@ -7103,6 +7110,7 @@ static void xvcpui_reset_msrs(xvcpu *vcpu)
     if (vcpu->desc.show_monitor)
         vcpu->misc_enable |= XVCPU_MISC_ENABLE_MONITOR;
     vcpu->tsc_adjust = 0;
+    vcpu->umwait_control = 0;
     vcpu->mtrr_def_type = 0;
     xvcpui_zero(vcpu->mtrr_fixed, sizeof vcpu->mtrr_fixed);
     xvcpui_zero(vcpu->mtrr_variable, sizeof vcpu->mtrr_variable);
@@ -8274,14 +8282,18 @@ static void xvcpui_skip(xvcpu *vcpu)
 
 XVCPU_API xvcpu_status xvcpu_skip_instruction(xvcpu *vcpu, xvcpu_error *error)
 {
+    xvcpu_u32 has_length;
+    xvcpu_bool skips;
     const xvcpu_status status = xvcpui_check_bound(vcpu, error);
     if (status != XVCPU_STATUS_OK)
         return status;
-    // Reasons that sometimes come with an instruction: decoding has put its length there if so.
-    if (vcpu->exit.kind == XVCPU_EXIT_KICKED ||
-        (vcpu->exit.instruction_length == 0 &&
-         XVCPU_REASON_LENGTH(xvcpui_exit_reason_flags(vcpu->exit.reason)) !=
-             XVCPU_REASON_LENGTH_ALWAYS))
+    // Reasons that sometimes come with an instruction: decoding has put its length there if so. The
+    // same for a decoded memory access, whatever its reason.
+    has_length = XVCPU_REASON_LENGTH(xvcpui_exit_reason_flags(vcpu->exit.reason));
+    skips = has_length == XVCPU_REASON_LENGTH_ALWAYS ||
+            ((has_length == XVCPU_REASON_LENGTH_SOMETIMES || vcpu->exit.kind == XVCPU_EXIT_MMIO) &&
+             vcpu->exit.instruction_length != 0);
+    if (!skips || vcpu->exit.kind == XVCPU_EXIT_KICKED)
         return xvcpui_fail(error, XVCPU_STATUS_INVALID_STATE, "exit without an instruction",
                            vcpu->exit.reason, 0);
     xvcpui_skip(vcpu);
@@ -8602,6 +8614,268 @@ XVCPUI_INLINE void xvcpui_decode(xvcpu *vcpu)
     else
         xvcpui_decode_details(vcpu);
 }
+
+// -- Implementation: MMIO decoder
+
+// Optional. Devices are read and written with MOV and its extending forms: those are decoded, so
+// that the caller answers a memory access like a port access. Everything else (read-modify-write,
+// string, vector instructions) is left as it is, for a caller with an emulator of its own.
+#ifdef XVCPU_MMIO_DECODER
+
+#define XVCPUI_INSTRUCTION_BYTES 15U // the most an instruction can have
+
+// Prefixes and opcodes. SDM 2 "Instruction Format", "MOV", "MOVZX", "MOVSX/MOVSXD".
+#define XVCPUI_PREFIX_OPERAND_SIZE 0x66U
+#define XVCPUI_PREFIX_ADDRESS_SIZE 0x67U
+#define XVCPUI_PREFIX_ES 0x26U
+#define XVCPUI_PREFIX_CS 0x2EU
+#define XVCPUI_PREFIX_SS 0x36U
+#define XVCPUI_PREFIX_DS 0x3EU
+#define XVCPUI_PREFIX_FS 0x64U
+#define XVCPUI_PREFIX_GS 0x65U
+#define XVCPUI_PREFIX_REX 0x40U // and up to 4Fh, in 64-bit mode
+#define XVCPUI_REX_MASK 0xF0U
+#define XVCPUI_REX_R 4U
+#define XVCPUI_REX_W 8U
+#define XVCPUI_OPCODE_ESCAPE 0x0FU
+#define XVCPUI_OPCODE_TWO_BYTE 0x100U // marks an opcode after the escape byte
+#define XVCPUI_OPCODE_MOVSXD 0x63U
+#define XVCPUI_OPCODE_STORE_8 0x88U
+#define XVCPUI_OPCODE_STORE 0x89U
+#define XVCPUI_OPCODE_LOAD_8 0x8AU
+#define XVCPUI_OPCODE_LOAD 0x8BU
+#define XVCPUI_OPCODE_LOAD_AL 0xA0U
+#define XVCPUI_OPCODE_LOAD_RAX 0xA1U
+#define XVCPUI_OPCODE_STORE_AL 0xA2U
+#define XVCPUI_OPCODE_STORE_RAX 0xA3U
+#define XVCPUI_OPCODE_STORE_IMMEDIATE_8 0xC6U
+#define XVCPUI_OPCODE_STORE_IMMEDIATE 0xC7U
+#define XVCPUI_OPCODE_MOVZX_8 (XVCPUI_OPCODE_TWO_BYTE | 0xB6U)
+#define XVCPUI_OPCODE_MOVZX_16 (XVCPUI_OPCODE_TWO_BYTE | 0xB7U)
+#define XVCPUI_OPCODE_MOVSX_8 (XVCPUI_OPCODE_TWO_BYTE | 0xBEU)
+#define XVCPUI_OPCODE_MOVSX_16 (XVCPUI_OPCODE_TWO_BYTE | 0xBFU)
+
+// The instruction, byte after byte. A byte that is not there makes it fail, at the end of it all.
+typedef struct xvcpui_code {
+    const xvcpu_u8 *bytes;
+    xvcpu_u32 count, at;
+    xvcpu_bool ended;
+} xvcpui_code;
+
+static xvcpu_u32 xvcpui_code_byte(xvcpui_code *code)
+{
+    if (code->at >= code->count || code->at >= XVCPUI_INSTRUCTION_BYTES) {
+        code->ended = 1;
+        return 0;
+    }
+    return code->bytes[code->at++];
+}
+
+static xvcpu_u64 xvcpui_code_number(xvcpui_code *code, xvcpu_u32 bytes)
+{
+    xvcpu_u64 number = 0;
+    xvcpu_u32 i;
+    for (i = 0; i < bytes; i++)
+        number |= (xvcpu_u64)xvcpui_code_byte(code) << (8U * i);
+    return number;
+}
+
+// Passes over the SIB byte and displacement that follow a ModRM byte which names memory.
+static void xvcpui_code_pass_address(xvcpui_code *code, xvcpu_u32 modrm, xvcpu_u32 address_bytes)
+{
+    const xvcpu_u32 mod = modrm >> 6;
+    const xvcpu_u32 rm = modrm & 7U;
+    // Without a base register there is always a displacement of full size.
+    xvcpu_bool no_base = mod == 0 && rm == (address_bytes == 2 ? 6U : 5U);
+    if (address_bytes != 2 && rm == 4)
+        no_base = (xvcpui_code_byte(code) & 7U) == 5 && mod == 0;
+    if (mod == 1)
+        (void)xvcpui_code_number(code, 1);
+    else if (mod == 2 || no_base)
+        (void)xvcpui_code_number(code, address_bytes == 2 ? 2 : 4);
+}
+
+// Decodes one instruction that reads or writes memory, of at most `count` bytes at `bytes`. True:
+// `memory` has read, write and the members marked MMIO filled in, *immediate the value if it is
+// in the instruction, *length its length. False: none of these is touched.
+// `default_32bit_operand` is CS.D and is not used in 64-bit mode.
+static xvcpu_bool xvcpui_decode_mmio(const xvcpu_u8 *bytes, xvcpu_u32 count, xvcpu_cpu_mode mode,
+                                     xvcpu_bool default_32bit_operand, xvcpu_exit_memory *memory,
+                                     xvcpu_u64 *immediate, xvcpu_u32 *length)
+{
+    const xvcpu_bool is_64bit = mode == XVCPU_MODE_64BIT;
+    xvcpui_code code;
+    xvcpu_bool operand_prefix = 0, address_prefix = 0, write = 0, sign = 0, has_immediate = 0;
+    xvcpu_bool prefix = 1;
+    xvcpu_u32 rex = 0, opcode = 0, modrm, gpr = XVCPU_RAX, shift = 0;
+    xvcpu_u32 operand_bytes, address_bytes, gpr_bytes, memory_bytes;
+    xvcpu_u64 number = 0;
+    code.bytes = bytes;
+    code.count = count;
+    code.at = 0;
+    code.ended = 0;
+    // LOCK and the repeat prefixes mean something else, or #UD, with all that is decoded here.
+    while (prefix && !code.ended) {
+        opcode = xvcpui_code_byte(&code);
+        if (is_64bit && (opcode & XVCPUI_REX_MASK) == XVCPUI_PREFIX_REX) {
+            rex = opcode;
+            continue;
+        }
+        switch (opcode) {
+        case XVCPUI_PREFIX_OPERAND_SIZE: operand_prefix = 1; break;
+        case XVCPUI_PREFIX_ADDRESS_SIZE: address_prefix = 1; break;
+        case XVCPUI_PREFIX_ES:
+        case XVCPUI_PREFIX_CS:
+        case XVCPUI_PREFIX_SS:
+        case XVCPUI_PREFIX_DS:
+        case XVCPUI_PREFIX_FS:
+        case XVCPUI_PREFIX_GS: break;
+        default: prefix = 0; break;
+        }
+        // REX counts only right before the opcode.
+        if (prefix)
+            rex = 0;
+    }
+    if (opcode == XVCPUI_OPCODE_ESCAPE)
+        opcode = XVCPUI_OPCODE_TWO_BYTE | xvcpui_code_byte(&code);
+    if (is_64bit) {
+        operand_bytes = (rex & XVCPUI_REX_W) != 0 ? 8 : operand_prefix ? 2 : 4;
+        address_bytes = address_prefix ? 4 : 8;
+    } else {
+        operand_bytes = default_32bit_operand != operand_prefix ? 4 : 2;
+        address_bytes = default_32bit_operand != address_prefix ? 4 : 2;
+    }
+
+    gpr_bytes = operand_bytes;
+    memory_bytes = operand_bytes;
+    switch (opcode) {
+    case XVCPUI_OPCODE_STORE_8:
+    case XVCPUI_OPCODE_STORE_AL:
+    case XVCPUI_OPCODE_STORE_IMMEDIATE_8:
+        write = 1;
+        gpr_bytes = memory_bytes = 1;
+        break;
+    case XVCPUI_OPCODE_STORE:
+    case XVCPUI_OPCODE_STORE_RAX:
+    case XVCPUI_OPCODE_STORE_IMMEDIATE: write = 1; break;
+    case XVCPUI_OPCODE_LOAD_8:
+    case XVCPUI_OPCODE_LOAD_AL: gpr_bytes = memory_bytes = 1; break;
+    case XVCPUI_OPCODE_LOAD:
+    case XVCPUI_OPCODE_LOAD_RAX: break;
+    case XVCPUI_OPCODE_MOVZX_8: memory_bytes = 1; break;
+    case XVCPUI_OPCODE_MOVZX_16: memory_bytes = 2; break;
+    case XVCPUI_OPCODE_MOVSX_8:
+        memory_bytes = 1;
+        sign = 1;
+        break;
+    case XVCPUI_OPCODE_MOVSX_16:
+        memory_bytes = 2;
+        sign = 1;
+        break;
+    case XVCPUI_OPCODE_MOVSXD:
+        if (!is_64bit)
+            return 0; // ARPL
+        memory_bytes = operand_bytes == 2 ? 2 : 4;
+        sign = 1;
+        break;
+    default: return 0;
+    }
+
+    if (opcode >= XVCPUI_OPCODE_LOAD_AL && opcode <= XVCPUI_OPCODE_STORE_RAX) {
+        (void)xvcpui_code_number(&code, address_bytes);
+    } else {
+        modrm = xvcpui_code_byte(&code);
+        if (modrm >> 6 == 3)
+            return 0; // a register, no memory
+        gpr = modrm >> 3 & 7U;
+        xvcpui_code_pass_address(&code, modrm, address_bytes);
+        if (opcode == XVCPUI_OPCODE_STORE_IMMEDIATE_8 || opcode == XVCPUI_OPCODE_STORE_IMMEDIATE) {
+            if (gpr != 0)
+                return 0; // another instruction
+            has_immediate = 1;
+            number = xvcpui_code_number(&code, operand_bytes < memory_bytes ? operand_bytes
+                                               : memory_bytes == 8          ? 4
+                                                                            : memory_bytes);
+            if (memory_bytes == 8)
+                number = (xvcpu_u64)(xvcpu_i64)(xvcpu_i32)(xvcpu_u32)number;
+        } else if (gpr_bytes == 1 && rex == 0 && gpr >= 4) {
+            gpr -= 4; // AH, CH, DH, BH
+            shift = 8;
+        } else if ((rex & XVCPUI_REX_R) != 0) {
+            gpr += 8;
+        }
+    }
+    if (code.ended)
+        return 0;
+    memory->read = !write;
+    memory->write = write;
+    memory->bytes = (xvcpu_u8)memory_bytes;
+    memory->gpr = (xvcpu_u8)gpr;
+    memory->gpr_shift = (xvcpu_u8)shift;
+    memory->gpr_bytes = (xvcpu_u8)gpr_bytes;
+    memory->sign_extend = sign;
+    memory->immediate = has_immediate;
+    *immediate = number;
+    *length = code.at;
+    return 1;
+}
+
+// Turns an EPT violation or misconfiguration into an exit that can be answered, if a plain access of
+// a decodable instruction caused it. To be called right after xvcpui_decode; what is not decoded
+// stays as it is.
+static void xvcpui_decode_mmio_exit(xvcpu *vcpu)
+{
+    xvcpu_exit *const exit = &vcpu->exit;
+    xvcpu_exit_memory memory;
+    xvcpu_paging paging;
+    xvcpu_translation translation;
+    xvcpu_u8 bytes[XVCPUI_INSTRUCTION_BYTES];
+    xvcpu_u64 rip = exit->rip;
+    xvcpu_u64 rights, immediate = 0;
+    xvcpu_u32 length = 0;
+    xvcpu_cpu_mode mode;
+    if (exit->reason != XVCPU_EXIT_REASON_EPT_VIOLATION &&
+        exit->reason != XVCPU_EXIT_REASON_EPT_MISCONFIG)
+        return;
+    // A misconfiguration leaves no qualification: nothing says what the access was or to where.
+    memory = exit->u.memory;
+    if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION &&
+        (memory.execute || memory.page_walk || !memory.gla_valid))
+        return;
+    // The delivery of an event made the access, not the instruction at RIP.
+    if ((vcpu->queue.interrupted.info & (xvcpu_u32)XVCPU_INTR_INFO_VALID) != 0)
+        return;
+    if (xvcpu_get_paging(vcpu, &paging, (xvcpu_error *)XVCPUI_NULL) != XVCPU_STATUS_OK)
+        return;
+    mode = xvcpui_mode(vcpu);
+    rights = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_CS_AR);
+    if (mode != XVCPU_MODE_64BIT)
+        rip = xvcpui_low32(rip + xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_CS_BASE));
+    // The instruction may end before the bytes do: fewer of them are no failure.
+    (void)xvcpu_read_guest(vcpu->ept, &paging, rip, bytes, sizeof bytes, XVCPU_ACCESS_EXECUTE,
+                           &translation);
+    if (!xvcpui_decode_mmio(bytes, (xvcpu_u32)translation.bytes_done, mode,
+                            (rights & XVCPU_AR_DB) != 0, &memory, &immediate, &length))
+        return;
+    // The bytes may have changed since the processor read them; and an access over the end of a
+    // page is two accesses, one of which may be to memory.
+    if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION &&
+        memory.write != exit->u.memory.write)
+        return;
+    if ((memory.gpa & (XVCPU_PAGE_BYTES - 1U)) + memory.bytes > XVCPU_PAGE_BYTES)
+        return;
+    if (memory.immediate)
+        exit->value = immediate;
+    else if (memory.write)
+        exit->value = xvcpui_read_gpr(vcpu, memory.gpr) >> memory.gpr_shift;
+    if (memory.write && memory.bytes < sizeof exit->value)
+        exit->value &= XVCPU_BIT64(8U * memory.bytes) - 1U;
+    exit->u.memory = memory;
+    exit->instruction_length = length;
+    exit->kind = XVCPU_EXIT_MMIO;
+}
+
+#endif // XVCPU_MMIO_DECODER
 
 // -- Implementation: built-in handlers
 
@@ -9301,6 +9575,7 @@ static xvcpu_bool xvcpui_msr_is_absent(xvcpu_u32 index)
     case XVCPU_MSR_IA32_SYSENTER_ESP:
     case XVCPU_MSR_IA32_SYSENTER_EIP:
     case XVCPU_MSR_IA32_XSS:
+    case XVCPU_MSR_IA32_UMWAIT_CONTROL:
     case XVCPU_MSR_IA32_SMM_MONITOR_CTL:
     case XVCPU_MSR_IA32_SMBASE:
     case XVCPU_MSR_IA32_SPEC_CTRL:
@@ -9349,6 +9624,11 @@ static xvcpui_msr_outcome xvcpui_read_msr(xvcpu *vcpu, xvcpu_u32 index, xvcpu_u6
         if (!xvcpui_shows(vcpu, XVCPUI_MASK_7_EBX, XVCPU_CPUID_7_EBX_TSC_ADJUST))
             break;
         *value = vcpu->tsc_adjust;
+        return XVCPUI_MSR_DONE;
+    case XVCPU_MSR_IA32_UMWAIT_CONTROL:
+        if (!xvcpui_has(vcpu, XVCPU_FEATURE_WAITPKG))
+            break;
+        *value = vcpu->umwait_control;
         return XVCPUI_MSR_DONE;
     case XVCPU_MSR_IA32_TIME_STAMP_COUNTER:
         *value = xvcpui_guest_tsc(vcpu);
@@ -9443,6 +9723,13 @@ static xvcpui_msr_outcome xvcpui_write_msr(xvcpu *vcpu, xvcpu_u32 index, xvcpu_u
         if (!xvcpui_shows(vcpu, XVCPUI_MASK_7_EBX, XVCPU_CPUID_7_EBX_TSC_ADJUST))
             break;
         xvcpui_move_tsc(vcpu, value - vcpu->tsc_adjust);
+        return XVCPUI_MSR_DONE;
+    case XVCPU_MSR_IA32_UMWAIT_CONTROL:
+        if (!xvcpui_has(vcpu, XVCPU_FEATURE_WAITPKG))
+            break;
+        if ((value & ~(XVCPU_UMWAIT_CONTROL_C02_DISABLE | XVCPU_UMWAIT_CONTROL_MAX_TIME_MASK)) != 0)
+            return XVCPUI_MSR_FAULT;
+        vcpu->umwait_control = value;
         return XVCPUI_MSR_DONE;
     case XVCPU_MSR_IA32_TIME_STAMP_COUNTER:
         xvcpui_move_tsc(vcpu, value - xvcpui_guest_tsc(vcpu));
@@ -9608,7 +9895,6 @@ static xvcpu_action xvcpui_builtin(xvcpu *vcpu, xvcpu_exit *exit)
         return xvcpui_handle_monitor(vcpu, exit);
 
     case XVCPU_EXIT_REASON_VMCALL:
-        exit->u.vmcall.number = vcpu->gpr[XVCPU_RAX];
         return xvcpui_return_instruction(exit);
 
     // Instructions of features that CPUID does not show. They reach us with whatever privilege the
@@ -9795,7 +10081,8 @@ static xvcpu_status xvcpui_choose_controls(xvcpu *vcpu, xvcpu_error *error)
     required[XVCPU_WORD_PROC2] |= XVCPU_PROC2_EPT; // guest memory is what the EPT maps
     optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_UNRESTRICTED_GUEST; // real mode, paging off
     optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_WBINVD_EXITING; // the guest cannot flush host caches
-    if (vcpu->desc.vpid != 0)
+    // A VPID that could not be flushed would serve stale translations.
+    if (vcpu->desc.vpid != 0 && (caps->ept_vpid & XVCPU_VMX_EPT_VPID_CAP_INVVPID) != 0)
         optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_VPID;
 
     required[XVCPU_WORD_EXIT] |= XVCPU_EXIT_HOST_64BIT;
@@ -9910,10 +10197,10 @@ static xvcpu_status xvcpui_create(xvcpu *vcpu, xvcpu_error *error)
 {
     xvcpu_status status;
     xvcpu_u64 missing;
-    if (!xvcpui_can(&vcpu->caps, XVCPU_WORD_PROC2, XVCPU_PROC2_EPT))
-        return xvcpui_fail_msr(error, XVCPU_STATUS_UNSUPPORTED, "this processor has no EPT",
-                               XVCPU_MSR_IA32_VMX_PROCBASED_CTLS2,
-                               vcpu->caps.controls[XVCPU_WORD_PROC2].may_be_1, XVCPU_PROC2_EPT);
+    if ((vcpu->caps.ept_vpid & XVCPU_VMX_EPT_VPID_CAP_INVEPT) == 0)
+        return xvcpui_fail_msr(error, XVCPU_STATUS_UNSUPPORTED, "this processor has no INVEPT",
+                               XVCPU_MSR_IA32_VMX_EPT_VPID_CAP, vcpu->caps.ept_vpid,
+                               XVCPU_VMX_EPT_VPID_CAP_INVEPT);
     xvcpui_derive(vcpu);
     missing = vcpu->desc.require_features & ~vcpu->features;
     if (missing != 0) {
@@ -10017,6 +10304,9 @@ static void xvcpui_write_controls(xvcpu *vcpu)
                           XVCPU_BIT32(XVCPU_EXCEPTION_AC) | XVCPU_BIT32(XVCPU_EXCEPTION_MC));
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_CTRL_CR0_MASK, ~vcpu->cr0_guest_owned);
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_CTRL_CR4_MASK, ~vcpu->cr4_guest_owned);
+    // Scaling by 1, should the caller have asked for scaling: 0 is refused by VM entry.
+    if (xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_TSC_SCALING))
+        xvcpui_vmcs_write(vcpu, XVCPU_VMCS_CTRL_TSC_MULTIPLIER, XVCPU_BIT64(48));
     // All ones: no shadow VMCS. Zero would be an address.
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_VMCS_LINK_PTR, ~(xvcpu_u64)0);
 }
@@ -10238,8 +10528,11 @@ static void xvcpui_load_guest(xvcpu *vcpu)
     if (host->ts_em != 0)
         xvcpui_write_cr0(host->cr0);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_DEBUG_REGISTERS) == 0) {
-        // Exits leave DR7 = 400h behind and do not touch the others.
+        // Exits leave DR7 = 400h behind and do not touch the others. The host's breakpoints are off
+        // already while its addresses are exchanged.
         host->dr7 = xvcpui_read_dr(7);
+        if ((host->dr7 & XVCPU_DR7_ENABLE_MASK) != 0)
+            xvcpui_write_dr(7, XVCPU_DR7_FIXED_1);
         host->dr6 = xvcpui_read_dr(6);
         if (host->dr6 != vcpu->dr6)
             xvcpui_write_dr(6, vcpu->dr6);
@@ -10349,27 +10642,26 @@ static xvcpu_status xvcpui_invalidate(xvcpu *vcpu, xvcpu_error *error)
 {
     const xvcpu_u64 capability = vcpu->caps.ept_vpid;
     const xvcpu_u64 generation = __atomic_load_n(&vcpu->ept->generation, __ATOMIC_ACQUIRE);
-    xvcpu_vmx_result result = XVCPU_VMX_SUCCEED;
+    xvcpu_vmx_result result;
     if (vcpu->ept_generation != generation) {
-        vcpu->ept_generation = generation;
-        if ((capability & XVCPU_VMX_EPT_VPID_CAP_INVEPT) != 0)
-            result = xvcpui_invept((capability & XVCPU_VMX_EPT_VPID_CAP_INVEPT_SINGLE) != 0
-                                       ? XVCPUI_INVEPT_SINGLE
-                                       : XVCPUI_INVEPT_ALL,
-                                   vcpu->ept->eptp);
+        result = xvcpui_invept((capability & XVCPU_VMX_EPT_VPID_CAP_INVEPT_SINGLE) != 0
+                                   ? XVCPUI_INVEPT_SINGLE
+                                   : XVCPUI_INVEPT_ALL,
+                               vcpu->ept->eptp);
         if (result != XVCPU_VMX_SUCCEED)
             return xvcpui_fail_vmx(error, result, "INVEPT");
+        vcpu->ept_generation = generation;
     }
     if (vcpu->flush_vpid) {
-        vcpu->flush_vpid = 0;
-        if (xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_VPID) &&
-            (capability & XVCPU_VMX_EPT_VPID_CAP_INVVPID) != 0)
-            result = xvcpui_invvpid((capability & XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE) != 0
-                                        ? XVCPUI_INVVPID_SINGLE
-                                        : XVCPUI_INVVPID_ALL,
-                                    vcpu->desc.vpid, 0);
+        result = !xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_VPID)
+                     ? XVCPU_VMX_SUCCEED
+                     : xvcpui_invvpid((capability & XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE) != 0
+                                          ? XVCPUI_INVVPID_SINGLE
+                                          : XVCPUI_INVVPID_ALL,
+                                      vcpu->desc.vpid, 0);
         if (result != XVCPU_VMX_SUCCEED)
             return xvcpui_fail_vmx(error, result, "INVVPID");
+        vcpu->flush_vpid = 0;
     }
     return XVCPU_STATUS_OK;
 }
@@ -10436,6 +10728,7 @@ static XVCPUI_COLD xvcpu_status xvcpui_entry_vmfail(xvcpu *vcpu, xvcpu_u32 outco
     // The launch state is untouched: the next attempt uses the same instruction.
     const char *instruction = vcpu->launched != 0 ? "VMRESUME" : "VMLAUNCH";
     const xvcpu_status status = xvcpui_fail_vmx(error, (xvcpu_vmx_result)outcome, instruction);
+    xvcpui_cancel_injection(vcpu);
     XVCPU_LOG(vcpu->context, XVCPU_LOG_ERROR, instruction,
               error ? xvcpu_instruction_error_text(error->instruction_error) : "VM-fail", outcome,
               error ? error->instruction_error : 0);
@@ -10448,6 +10741,7 @@ static XVCPUI_COLD xvcpu_status xvcpui_entry_failed(xvcpu *vcpu, xvcpu_error *er
     const xvcpu_u64 qualification = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_QUALIFICATION);
     exit->kind = XVCPU_EXIT_PLAIN;
     exit->qualification = qualification;
+    xvcpui_cancel_injection(vcpu);
     (void)xvcpui_fail(error, XVCPU_STATUS_ENTRY_FAILED, xvcpu_exit_reason_name(exit->reason), 0, 0);
     if (error) {
         error->exit_reason = exit->reason_word;
@@ -10458,7 +10752,8 @@ static XVCPUI_COLD xvcpu_status xvcpui_entry_failed(xvcpu *vcpu, xvcpu_error *er
     return XVCPU_STATUS_ENTRY_FAILED;
 }
 
-// Exits that may come in the middle of an event's delivery or of an IRET that ends NMI blocking.
+// Exits that may come in the middle of an event's delivery. Reasons newer than this table are asked
+// as well.
 #define XVCPUI_DELIVERY_REASONS                                                                    \
     (XVCPU_BIT64(XVCPU_EXIT_REASON_EXCEPTION_NMI) | XVCPU_BIT64(XVCPU_EXIT_REASON_TASK_SWITCH) |   \
      XVCPU_BIT64(XVCPU_EXIT_REASON_APIC_ACCESS) | XVCPU_BIT64(XVCPU_EXIT_REASON_EPT_VIOLATION) |   \
@@ -10468,7 +10763,7 @@ XVCPUI_INLINE xvcpu_bool xvcpui_may_interrupt_delivery(xvcpu_u32 reason)
 {
     return reason < 64U ? (XVCPUI_DELIVERY_REASONS >> reason & 1U) != 0
                         : reason == XVCPU_EXIT_REASON_SPP_EVENT ||
-                              reason == XVCPU_EXIT_REASON_INSTRUCTION_TIMEOUT;
+                              reason >= XVCPU_EXIT_REASON_BUS_LOCK;
 }
 
 // An NMI that ended the run is the host's: its handler runs now, on the host's own state.
@@ -10530,6 +10825,14 @@ XVCPUI_INLINE xvcpu_action xvcpui_dispatch(xvcpu *vcpu, xvcpu_exit *exit)
         const xvcpu_action action = xvcpui_dispatch_user(vcpu, exit);
         if (action != XVCPU_ACTION_DEFAULT)
             return action;
+    }
+    if (XVCPUI_UNLIKELY(vcpu->desc.cpuid_hook != 0) && reason == XVCPU_EXIT_REASON_CPUID) {
+        // The hook is the caller's code, like a handler.
+        xvcpu_action action;
+        xvcpui_load_host(vcpu);
+        action = xvcpui_builtin(vcpu, exit);
+        xvcpui_load_guest(vcpu);
+        return action;
     }
     if (XVCPUI_UNLIKELY(reason == XVCPU_EXIT_REASON_EXCEPTION_NMI))
         return xvcpui_exception_exit(vcpu);
