@@ -75,6 +75,9 @@
 //   runs must be kicked before memory taken away is used again (see xvcpu_ept_unmap).
 //   The host's MSRs, XCR0, x87/SSE/AVX registers, debug registers and descriptor-table limits are
 //   put back whenever xvcpu_run returns; desc.leave_to_host saves that work where you do not care.
+//   The host's SYSENTER, SYSCALL, TSC_AUX, PAT, EFER and XSS MSRs are read when a virtual CPU is
+//   bound: bind it again after changing one. IA32_DEBUGCTL is 0 after a run unless
+//   desc.restore_debugctl is set (not every emulator lets it be read).
 //   The library itself uses no SSE register.
 //
 // ERRORS
@@ -2981,7 +2984,7 @@ typedef struct xvcpu_cpuid_entry {
 typedef enum xvcpu_leave_to_host {
     XVCPU_LEAVE_NOTHING = 0,
     XVCPU_LEAVE_SYSCALL_MSRS = 1,    // STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE, TSC_AUX
-    XVCPU_LEAVE_DESCRIPTOR_LIMITS = 2, // GDTR and IDTR limits, LDTR, TR limit
+    XVCPU_LEAVE_DESCRIPTOR_LIMITS = 2, // GDTR/IDTR limits, LDTR, TR limit, selectors with an RPL
     XVCPU_LEAVE_DEBUG_REGISTERS = 4, // DR0-DR3, DR6, DR7
     XVCPU_LEAVE_FS_GS_BASE = 8,      // HOST_FS/GS_BASE read at bind only
     XVCPU_LEAVE_XCR0 = 16,           // XCR0 and IA32_XSS: the guest runs with the host's
@@ -3003,6 +3006,7 @@ typedef struct xvcpu_desc {
     xvcpu_u64 optional_controls[XVCPU_WORD_COUNT];
     xvcpu_u32 exception_bitmap; // exceptions that exit to the caller
     xvcpu_u32 leave_to_host;    // xvcpu_leave_to_host bits
+    xvcpu_bool restore_debugctl; // put IA32_DEBUGCTL back after runs; the MSR must exist
     xvcpu_bool acknowledge_interrupts; // external-interrupt exits carry the vector (see u.vector)
     xvcpu_bool no_hlt_exit;     // HLT halts the processor until an interrupt ends the run
     xvcpu_bool show_monitor;    // MONITOR/MWAIT shown in CPUID (they exit to the caller)
@@ -3023,6 +3027,7 @@ typedef struct xvcpu_host_state {
     xvcpu_u64 switched[XVCPU_SWITCHED_COUNT];
     xvcpu_u64 xcr0, xss;
     xvcpu_u64 dr[4], dr6, dr7;
+    xvcpu_u64 debugctl; // with desc.restore_debugctl
     xvcpu_u16 gdtr_limit, idtr_limit;
     xvcpu_u16 es, cs, ss, ds, fs, gs, tr, ldtr; // with RPL and TI, as found
     xvcpu_u32 tr_limit;
@@ -3077,6 +3082,7 @@ typedef struct xvcpu {
     xvcpu_u64 umwait_control; // kept for the guest; the processor goes by the host's
     xvcpu_bool osxsave;   // guest's CR4.OSXSAVE, mirrored for CPUID
     xvcpu_u32 cpuid_masks[XVCPU_CPUID_MASKS]; // CPUID bits this guest may see; see cpuid_ready
+    xvcpu_u32 cpuid_1_ebx, cpuid_1_ecx; // CPUID bits of leaf 1 this guest sees in any case
     xvcpu_bool cpuid_ready; // cpuid_masks is filled, which the first CPUID does
 
     xvcpu_host_state host;
@@ -3161,7 +3167,7 @@ XVCPU_API xvcpu_bool xvcpu_vmcs_field_exists(const xvcpu_caps *caps, xvcpu_u32 e
 // desc: hooks context and options; zeroed first, may be null.
 // Needs: CPL 0, interrupts off, on the CPU meant. Call on each CPU that shall run guests.
 // Errors: NO_VMX, VMX_BUSY, FIRMWARE_DISABLED, FIRMWARE_UNLOCKED, CR0_FIXED, CR4_FIXED,
-// BAD_BASIC, OUT_OF_PAGES, BAD_PAGE, NOT_64BIT, VMFAIL_INVALID.
+// BAD_BASIC, OUT_OF_PAGES, BAD_PAGE, VMFAIL_INVALID, UNINITIALIZED_DESC, WRONG_CPU.
 // SDM "Enabling and Entering VMX Operation", "Restrictions on VMX Operation".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *desc,
                                                          xvcpu_error *error);
@@ -3707,24 +3713,41 @@ XVCPUI_INLINE void xvcpui_vmptrst(xvcpu_u64 *physical)
     __asm__ volatile("vmptrst %0" : "=m"(*physical) : : "cc", "memory");
 }
 
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+// VMREAD and VMWRITE are most of what an exit costs, and they do not fail: one branch, on CF or ZF.
+// If one fails all the same it fails again, and then both flags are looked at.
+static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmread_failed(xvcpu_u64 field)
 {
     xvcpu_bool cf, zf;
     xvcpu_u64 result;
     __asm__ volatile("vmread {%3, %2|%2, %3}"
                      : "=@ccc"(cf), "=@ccz"(zf), "=r"(result)
                      : "r"(field));
-    *value = result;
     return xvcpui_vmx_outcome(cf, zf);
 }
 
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmwrite_failed(xvcpu_u64 field, xvcpu_u64 value)
 {
     xvcpu_bool cf, zf;
     __asm__ volatile("vmwrite {%3, %2|%2, %3}"
                      : "=@ccc"(cf), "=@ccz"(zf)
                      : "r"(field), "r"(value));
     return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+{
+    xvcpu_bool failed;
+    xvcpu_u64 result;
+    __asm__ volatile("vmread {%2, %1|%1, %2}" : "=@ccbe"(failed), "=r"(result) : "r"(field));
+    *value = result;
+    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmread_failed(field);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+{
+    xvcpu_bool failed;
+    __asm__ volatile("vmwrite {%2, %1|%1, %2}" : "=@ccbe"(failed) : "r"(field), "r"(value));
+    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmwrite_failed(field, value);
 }
 
 typedef struct xvcpui_invalidation {
@@ -6424,6 +6447,54 @@ XVCPUI_INLINE void xvcpui_host_field(xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64 *kn
     }
 }
 
+// Host selectors must have RPL = TI = 0 in the VMCS; what the kernel really uses is put back after
+// an exit by xvcpui_load_host.
+XVCPUI_INLINE void xvcpui_host_selector(xvcpu *vcpu, xvcpu_u32 field, xvcpu_segment segment,
+                                        xvcpu_u16 *known)
+{
+    const xvcpu_u16 selector = xvcpui_read_selector(segment);
+    if (*known != selector) {
+        *known = selector;
+        xvcpui_vmcs_write(vcpu, field, (selector & 4U) != 0 ? 0U : selector & 0xFFF8U);
+    }
+}
+
+static xvcpu_status xvcpui_host_selectors(xvcpu *vcpu, xvcpu_error *error)
+{
+    xvcpu_host_state *host = &vcpu->host;
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_ES_SELECTOR, XVCPU_ES, &host->es);
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_CS_SELECTOR, XVCPU_CS, &host->cs);
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_SS_SELECTOR, XVCPU_SS, &host->ss);
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_DS_SELECTOR, XVCPU_DS, &host->ds);
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_FS_SELECTOR, XVCPU_FS, &host->fs);
+    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_GS_SELECTOR, XVCPU_GS, &host->gs);
+    if ((host->cs & 0xFFF8U) == 0 || (host->cs & 7U) != 0)
+        return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE, "CS must be in the GDT, ring 0",
+                           host->cs, 0);
+    if ((host->ss & 7U) != 0)
+        return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE, "SS must be in the GDT, ring 0",
+                           host->ss, 0);
+    return XVCPU_STATUS_OK;
+}
+
+// The host's extended state has to fit the page it is saved in.
+static xvcpu_status xvcpui_refresh_xcr0(xvcpu *vcpu, xvcpu_error *error)
+{
+    xvcpu_host_state *host = &vcpu->host;
+    const xvcpu_u64 xcr0 = (host->cr4 & XVCPU_CR4_OSXSAVE) != 0 ? xvcpui_xgetbv() : 0;
+    xvcpu_cpuid_regs regs;
+    if (xcr0 == host->xcr0)
+        return XVCPU_STATUS_OK;
+    if (xcr0 != 0 && (vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) == 0) {
+        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
+        if (regs.ebx > XVCPU_PAGE_BYTES)
+            return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE,
+                               "XCR0: the XSAVE area is larger than a page", regs.ebx, xcr0);
+    }
+    host->xcr0 = xcr0;
+    return XVCPU_STATUS_OK;
+}
+
 // The part of the host state a kernel changes while a virtual CPU stays bound: written to the VMCS
 // only where it differs from what is there.
 static xvcpu_status xvcpui_refresh_host(xvcpu *vcpu, xvcpu_error *error)
@@ -6466,16 +6537,9 @@ static xvcpu_status xvcpui_refresh_host(xvcpu *vcpu, xvcpu_error *error)
                           xvcpui_rdmsr(XVCPU_MSR_IA32_GS_BASE));
     }
     host->ldtr = xvcpui_sldt();
-    return XVCPU_STATUS_OK;
-}
-
-// Host selectors must have RPL = TI = 0 in the VMCS; what the kernel really uses is put back after
-// an exit by xvcpui_load_host.
-static void xvcpui_host_selector(xvcpu *vcpu, xvcpu_u32 field, xvcpu_segment segment,
-                                 xvcpu_u16 *selector)
-{
-    *selector = xvcpui_read_selector(segment);
-    xvcpui_vmcs_write(vcpu, field, (*selector & 4U) != 0 ? 0U : *selector & 0xFFF8U);
+    if (xvcpui_refresh_xcr0(vcpu, error) != XVCPU_STATUS_OK)
+        return XVCPU_STATUS_BAD_HOST_STATE;
+    return xvcpui_host_selectors(vcpu, error);
 }
 
 // All of the host state; SDM "Host-State Area".
@@ -6490,18 +6554,6 @@ static xvcpu_status xvcpui_take_host(xvcpu *vcpu, xvcpu_error *error)
     efer = xvcpui_rdmsr(XVCPU_MSR_IA32_EFER);
     if ((efer & XVCPU_EFER_LMA) == 0)
         return xvcpui_fail(error, XVCPU_STATUS_NOT_64BIT, "EFER.LMA is 0", efer, XVCPU_EFER_LMA);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_ES_SELECTOR, XVCPU_ES, &host->es);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_CS_SELECTOR, XVCPU_CS, &host->cs);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_SS_SELECTOR, XVCPU_SS, &host->ss);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_DS_SELECTOR, XVCPU_DS, &host->ds);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_FS_SELECTOR, XVCPU_FS, &host->fs);
-    xvcpui_host_selector(vcpu, XVCPU_VMCS_HOST_GS_SELECTOR, XVCPU_GS, &host->gs);
-    if ((host->cs & 0xFFF8U) == 0 || (host->cs & 7U) != 0)
-        return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE, "CS must be in the GDT, ring 0",
-                           host->cs, 0);
-    if ((host->ss & 7U) != 0)
-        return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE, "SS must be in the GDT, ring 0",
-                           host->ss, 0);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FS_GS_BASE) != 0) {
         xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_FS_BASE, &host->fs_base,
                           xvcpui_rdmsr(XVCPU_MSR_IA32_FS_BASE));
@@ -6520,7 +6572,6 @@ static xvcpu_status xvcpui_take_host(xvcpu *vcpu, xvcpu_error *error)
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_EFER, efer);
     if (xvcpui_control(vcpu, XVCPU_WORD_EXIT, XVCPU_EXIT_LOAD_PAT))
         xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_PAT, xvcpui_rdmsr(XVCPU_MSR_IA32_PAT));
-    host->xcr0 = (host->cr4 & XVCPU_CR4_OSXSAVE) != 0 ? xvcpui_xgetbv() : 0;
     host->xss = xvcpui_has(vcpu, XVCPU_FEATURE_XSAVES) ? xvcpui_rdmsr(XVCPU_MSR_IA32_XSS) : 0;
     if (xvcpui_has(vcpu, XVCPU_FEATURE_SYSCALL)) {
         host->switched[XVCPU_SWITCHED_STAR] = xvcpui_rdmsr(XVCPU_MSR_IA32_STAR);
@@ -8251,18 +8302,21 @@ static xvcpu_u64 xvcpui_source_gpr(xvcpu *vcpu, xvcpu_u32 gpr)
     return xvcpui_code_width(vcpu, xvcpui_read_gpr(vcpu, gpr));
 }
 
-// Moves the guest past the instruction at exit.rip. The caller knows that there is one and that it
-// was emulated. VMREADs: length (unless decoded), interruptibility, RFLAGS; the rest is rare.
-static void xvcpui_skip(xvcpu *vcpu)
+static XVCPUI_COLD void xvcpui_advance_flags(xvcpu *vcpu, xvcpu_u64 rflags)
 {
-    const xvcpu_u64 from = vcpu->exit.rip;
-    xvcpu_u64 to, blocking, rflags;
-    if (vcpu->exit.instruction_length == 0)
-        vcpu->exit.instruction_length =
-            (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_INSTR_LEN);
-    to = from + vcpu->exit.instruction_length;
+    if ((rflags & XVCPU_RFLAGS_RF) != 0)
+        xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_RFLAGS, rflags & ~XVCPU_RFLAGS_RF);
+    if ((rflags & XVCPU_RFLAGS_TF) != 0)
+        xvcpui_pend_single_step(vcpu);
+}
+
+// Moves the guest past an instruction that was emulated: `length` bytes at `from`.
+XVCPUI_INLINE void xvcpui_advance(xvcpu *vcpu, xvcpu_u64 from, xvcpu_u32 length)
+{
+    xvcpu_u64 to = from + length;
+    xvcpu_u64 blocking, rflags;
     // Outside 64-bit code EIP wraps. Nothing to ask unless the upper half changes.
-    if (XVCPUI_UNLIKELY(((from ^ to) >> 32) != 0))
+    if (XVCPUI_UNLIKELY((xvcpu_u32)to < length))
         to = xvcpui_code_width(vcpu, to);
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_RIP, to);
 
@@ -8272,12 +8326,18 @@ static void xvcpui_skip(xvcpu *vcpu)
         xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_INTERRUPTIBILITY, blocking & ~XVCPUI_SHADOW);
 
     rflags = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_RFLAGS);
-    if (XVCPUI_UNLIKELY((rflags & (XVCPU_RFLAGS_RF | XVCPU_RFLAGS_TF)) != 0)) {
-        if ((rflags & XVCPU_RFLAGS_RF) != 0)
-            xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_RFLAGS, rflags & ~XVCPU_RFLAGS_RF);
-        if ((rflags & XVCPU_RFLAGS_TF) != 0)
-            xvcpui_pend_single_step(vcpu);
-    }
+    if (XVCPUI_UNLIKELY((rflags & (XVCPU_RFLAGS_RF | XVCPU_RFLAGS_TF)) != 0))
+        xvcpui_advance_flags(vcpu, rflags);
+}
+
+// The same for the instruction at exit.rip; the caller knows that there is one. VMREADs: length
+// (unless decoded), interruptibility, RFLAGS; the rest is rare.
+static void xvcpui_skip(xvcpu *vcpu)
+{
+    if (vcpu->exit.instruction_length == 0)
+        vcpu->exit.instruction_length =
+            (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_INSTR_LEN);
+    xvcpui_advance(vcpu, vcpu->exit.rip, vcpu->exit.instruction_length);
 }
 
 XVCPU_API xvcpu_status xvcpu_skip_instruction(xvcpu *vcpu, xvcpu_error *error)
@@ -8793,9 +8853,7 @@ static xvcpu_bool xvcpui_decode_mmio(const xvcpu_u8 *bytes, xvcpu_u32 count, xvc
             if (gpr != 0)
                 return 0; // another instruction
             has_immediate = 1;
-            number = xvcpui_code_number(&code, operand_bytes < memory_bytes ? operand_bytes
-                                               : memory_bytes == 8          ? 4
-                                                                            : memory_bytes);
+            number = xvcpui_code_number(&code, memory_bytes == 8 ? 4 : memory_bytes);
             if (memory_bytes == 8)
                 number = (xvcpu_u64)(xvcpu_i64)(xvcpu_i32)(xvcpu_u32)number;
         } else if (gpr_bytes == 1 && rex == 0 && gpr >= 4) {
@@ -8820,9 +8878,8 @@ static xvcpu_bool xvcpui_decode_mmio(const xvcpu_u8 *bytes, xvcpu_u32 count, xvc
     return 1;
 }
 
-// Turns an EPT violation or misconfiguration into an exit that can be answered, if a plain access of
-// a decodable instruction caused it. To be called right after xvcpui_decode; what is not decoded
-// stays as it is.
+// Turns an EPT violation into an exit that can be answered, if a plain access of a decodable
+// instruction caused it. To be called right after xvcpui_decode; else the exit stays as it is.
 static void xvcpui_decode_mmio_exit(xvcpu *vcpu)
 {
     xvcpu_exit *const exit = &vcpu->exit;
@@ -8831,46 +8888,39 @@ static void xvcpui_decode_mmio_exit(xvcpu *vcpu)
     xvcpu_translation translation;
     xvcpu_u8 bytes[XVCPUI_INSTRUCTION_BYTES];
     xvcpu_u64 rip = exit->rip;
-    xvcpu_u64 rights, immediate = 0;
+    xvcpu_u64 value = 0;
     xvcpu_u32 length = 0;
     xvcpu_cpu_mode mode;
-    if (exit->reason != XVCPU_EXIT_REASON_EPT_VIOLATION &&
-        exit->reason != XVCPU_EXIT_REASON_EPT_MISCONFIG)
-        return;
-    // A misconfiguration leaves no qualification: nothing says what the access was or to where.
-    memory = exit->u.memory;
-    if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION &&
-        (memory.execute || memory.page_walk || !memory.gla_valid))
-        return;
-    // The delivery of an event made the access, not the instruction at RIP.
-    if ((vcpu->queue.interrupted.info & (xvcpu_u32)XVCPU_INTR_INFO_VALID) != 0)
+    // An event in delivery made the access, and not the instruction at RIP, if one is to go on.
+    if (exit->reason != XVCPU_EXIT_REASON_EPT_VIOLATION || exit->u.memory.execute ||
+        exit->u.memory.page_walk || !exit->u.memory.gla_valid ||
+        (vcpu->queue.interrupted.info & (xvcpu_u32)XVCPU_INTR_INFO_VALID) != 0)
         return;
     if (xvcpu_get_paging(vcpu, &paging, (xvcpu_error *)XVCPUI_NULL) != XVCPU_STATUS_OK)
         return;
     mode = xvcpui_mode(vcpu);
-    rights = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_CS_AR);
     if (mode != XVCPU_MODE_64BIT)
         rip = xvcpui_low32(rip + xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_CS_BASE));
-    // The instruction may end before the bytes do: fewer of them are no failure.
+    // What cannot be read lies, if all is well, behind the instruction.
     (void)xvcpu_read_guest(vcpu->ept, &paging, rip, bytes, sizeof bytes, XVCPU_ACCESS_EXECUTE,
                            &translation);
-    if (!xvcpui_decode_mmio(bytes, (xvcpu_u32)translation.bytes_done, mode,
-                            (rights & XVCPU_AR_DB) != 0, &memory, &immediate, &length))
+    xvcpui_copy(&memory, &exit->u.memory, sizeof memory);
+    if (!xvcpui_decode_mmio(
+            bytes, (xvcpu_u32)translation.bytes_done, mode,
+            (xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_CS_AR) & XVCPU_AR_DB) != 0, &memory, &value,
+            &length))
         return;
-    // The bytes may have changed since the processor read them; and an access over the end of a
-    // page is two accesses, one of which may be to memory.
-    if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION &&
-        memory.write != exit->u.memory.write)
+    // Another virtual CPU may have changed the instruction since the processor read it. An access
+    // over the end of a page is two accesses, and one of them may be to memory.
+    if (memory.write != exit->u.memory.write ||
+        (memory.gpa & (XVCPU_PAGE_BYTES - 1U)) + memory.bytes > XVCPU_PAGE_BYTES)
         return;
-    if ((memory.gpa & (XVCPU_PAGE_BYTES - 1U)) + memory.bytes > XVCPU_PAGE_BYTES)
-        return;
-    if (memory.immediate)
-        exit->value = immediate;
-    else if (memory.write)
-        exit->value = xvcpui_read_gpr(vcpu, memory.gpr) >> memory.gpr_shift;
-    if (memory.write && memory.bytes < sizeof exit->value)
-        exit->value &= XVCPU_BIT64(8U * memory.bytes) - 1U;
-    exit->u.memory = memory;
+    if (memory.write && !memory.immediate)
+        value = xvcpui_read_gpr(vcpu, memory.gpr) >> memory.gpr_shift;
+    if (memory.write && memory.bytes < sizeof value)
+        value &= XVCPU_BIT64(8U * memory.bytes) - 1U;
+    xvcpui_copy(&exit->u.memory, &memory, sizeof memory);
+    exit->value = value;
     exit->instruction_length = length;
     exit->kind = XVCPU_EXIT_MMIO;
 }
@@ -9059,25 +9109,24 @@ static XVCPUI_COLD void xvcpui_make_cpuid_masks(xvcpu *vcpu)
         }
         vcpu->cpuid_masks[i] = mask;
     }
+    if (vcpu->desc.show_monitor)
+        vcpu->cpuid_masks[XVCPUI_MASK_1_ECX] |= XVCPU_CPUID_1_ECX_MONITOR;
+    vcpu->cpuid_1_ebx = (xvcpu_u32)(XVCPU_PART_OF(CPUID_1_EBX_LOGICAL_COUNT, 1) |
+                                    XVCPU_PART_OF(CPUID_1_EBX_APIC_ID, vcpu->desc.apic_id));
+    vcpu->cpuid_1_ecx =
+        vcpu->desc.hide_hypervisor ? 0U : (xvcpu_u32)XVCPU_CPUID_1_ECX_HYPERVISOR;
     vcpu->cpuid_ready = 1;
 }
 
-static void xvcpui_cpuid_features(const xvcpu *vcpu, xvcpu_cpuid_regs *regs)
+XVCPUI_INLINE void xvcpui_cpuid_features(const xvcpu *vcpu, xvcpu_cpuid_regs *regs)
 {
-    const xvcpu_u32 monitor = regs->ecx & XVCPU_CPUID_1_ECX_MONITOR;
     const xvcpu_u64 topology =
         XVCPU_CPUID_1_EBX_LOGICAL_COUNT_MASK | XVCPU_CPUID_1_EBX_APIC_ID_MASK;
-    regs->ebx &= (xvcpu_u32)~topology;
-    regs->ebx |= (xvcpu_u32)(XVCPU_PART_OF(CPUID_1_EBX_LOGICAL_COUNT, 1) |
-                             XVCPU_PART_OF(CPUID_1_EBX_APIC_ID, vcpu->desc.apic_id));
-    regs->ecx &= vcpu->cpuid_masks[XVCPUI_MASK_1_ECX];
+    regs->ebx = (regs->ebx & (xvcpu_u32)~topology) | vcpu->cpuid_1_ebx;
+    regs->ecx = (regs->ecx & vcpu->cpuid_masks[XVCPUI_MASK_1_ECX]) | vcpu->cpuid_1_ecx;
     regs->edx &= vcpu->cpuid_masks[XVCPUI_MASK_1_EDX];
     if (vcpu->osxsave)
         regs->ecx |= XVCPU_CPUID_1_ECX_OSXSAVE;
-    if (vcpu->desc.show_monitor)
-        regs->ecx |= monitor;
-    if (!vcpu->desc.hide_hypervisor)
-        regs->ecx |= (xvcpu_u32)XVCPU_CPUID_1_ECX_HYPERVISOR;
 }
 
 static void xvcpui_cpuid_leaf_7(xvcpu *vcpu, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
@@ -9287,22 +9336,58 @@ static xvcpu_bool xvcpui_cpuid_from_table(const xvcpu *vcpu, xvcpu_u32 leaf, xvc
     return 0;
 }
 
-static xvcpu_action xvcpui_handle_cpuid(xvcpu *vcpu, xvcpu_exit *exit)
+XVCPUI_INLINE void xvcpui_set_cpuid(xvcpu *vcpu, const xvcpu_cpuid_regs *regs)
+{
+    vcpu->gpr[XVCPU_RAX] = regs->eax;
+    vcpu->gpr[XVCPU_RBX] = regs->ebx;
+    vcpu->gpr[XVCPU_RCX] = regs->ecx;
+    vcpu->gpr[XVCPU_RDX] = regs->edx;
+}
+
+static __attribute__((noinline)) void xvcpui_emulate_cpuid(xvcpu *vcpu)
 {
     const xvcpu_u32 leaf = (xvcpu_u32)vcpu->gpr[XVCPU_RAX];
     const xvcpu_u32 subleaf = (xvcpu_u32)vcpu->gpr[XVCPU_RCX];
     xvcpu_cpuid_regs regs;
-    (void)exit;
     if (XVCPUI_LIKELY(vcpu->desc.cpuid_entries == 0) ||
         !xvcpui_cpuid_from_table(vcpu, leaf, subleaf, &regs))
         xvcpui_cpuid_answer(vcpu, leaf, subleaf, &regs);
     if (XVCPUI_UNLIKELY(vcpu->desc.cpuid_hook != 0))
         vcpu->desc.cpuid_hook(vcpu, leaf, subleaf, &regs, vcpu->context);
-    vcpu->gpr[XVCPU_RAX] = regs.eax;
-    vcpu->gpr[XVCPU_RBX] = regs.ebx;
-    vcpu->gpr[XVCPU_RCX] = regs.ecx;
-    vcpu->gpr[XVCPU_RDX] = regs.edx;
+    xvcpui_set_cpuid(vcpu, &regs);
+}
+
+static xvcpu_action xvcpui_handle_cpuid(xvcpu *vcpu)
+{
+    xvcpui_emulate_cpuid(vcpu);
     return xvcpui_skipped(vcpu);
+}
+
+// True if CPUID exits need not come by the general way: nobody else has a say in the answers.
+XVCPUI_INLINE xvcpu_bool xvcpui_cpuid_is_plain(const xvcpu *vcpu)
+{
+    return vcpu->cpuid_ready && vcpu->desc.cpuid_entries == 0 && !vcpu->desc.cpuid_hook &&
+           !vcpu->handlers[XVCPU_EXIT_REASON_CPUID];
+}
+
+// The whole of a CPUID exit where xvcpui_cpuid_is_plain. Of the record in vcpu->exit it leaves only
+// reason and rip, for XVCPU_TRACE_ENTRY. Leaf 1 is what guests ask all the time, to serialize.
+XVCPUI_INLINE void xvcpui_plain_cpuid(xvcpu *vcpu)
+{
+    const xvcpu_u64 rip = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_RIP);
+    const xvcpu_u32 length = (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_INSTR_LEN);
+    vcpu->exit.reason = XVCPU_EXIT_REASON_CPUID;
+    vcpu->exit.rip = rip;
+    vcpu->statistics.exits[XVCPU_EXIT_REASON_CPUID]++;
+    if (XVCPUI_LIKELY((xvcpu_u32)vcpu->gpr[XVCPU_RAX] == XVCPU_CPUID_LEAF_FEATURES)) {
+        xvcpu_cpuid_regs regs;
+        xvcpui_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
+        xvcpui_cpuid_features(vcpu, &regs);
+        xvcpui_set_cpuid(vcpu, &regs);
+    } else {
+        xvcpui_emulate_cpuid(vcpu);
+    }
+    xvcpui_advance(vcpu, rip, length);
 }
 
 // -- Implementation: control and debug registers
@@ -9856,7 +9941,7 @@ static xvcpu_action xvcpui_builtin(xvcpu *vcpu, xvcpu_exit *exit)
 {
     switch (exit->reason) {
     case XVCPU_EXIT_REASON_CPUID:
-        return xvcpui_handle_cpuid(vcpu, exit);
+        return xvcpui_handle_cpuid(vcpu);
     case XVCPU_EXIT_REASON_CR_ACCESS:
         return xvcpui_handle_cr(vcpu, exit);
     case XVCPU_EXIT_REASON_MOV_DR:
@@ -10538,6 +10623,8 @@ static void xvcpui_load_guest(xvcpu *vcpu)
             xvcpui_write_dr(6, vcpu->dr6);
         xvcpui_load_debug(vcpu);
     }
+    if (vcpu->desc.restore_debugctl)
+        host->debugctl = xvcpui_rdmsr(XVCPU_MSR_IA32_DEBUGCTL);
     for (i = 0; i < XVCPU_SWITCHED_COUNT; i++) {
         if (!xvcpui_switches_msr(vcpu, i))
             continue;
@@ -10625,6 +10712,8 @@ static void xvcpui_load_host(xvcpu *vcpu)
         if (host->dr7 != XVCPU_DR7_FIXED_1)
             xvcpui_write_dr(7, host->dr7);
     }
+    if (vcpu->desc.restore_debugctl && host->debugctl != 0)
+        xvcpui_wrmsr(XVCPU_MSR_IA32_DEBUGCTL, host->debugctl);
     if (host->ts_em != 0)
         xvcpui_write_cr0(host->cr0 | host->ts_em);
 }
@@ -10841,13 +10930,42 @@ XVCPUI_INLINE xvcpu_action xvcpui_dispatch(xvcpu *vcpu, xvcpu_exit *exit)
     return xvcpui_builtin(vcpu, exit);
 }
 
+#define XVCPUI_NO_REASON 0xFFFFFFFFU // an exit-reason word that cannot occur
+
+// Enters the guest, and again as long as all it does is plain CPUID: nothing that has to be looked
+// at before an entry changes by that, but for what other CPUs change. `*word` is the exit-reason
+// word; `plain` is XVCPU_EXIT_REASON_CPUID, or XVCPUI_NO_REASON if those exits go the general way
+// too. Returns what the trampoline does.
+XVCPUI_INLINE xvcpu_u32 xvcpui_enter_repeatedly(xvcpu *vcpu, xvcpu_u32 plain, xvcpu_u32 *word)
+{
+    const xvcpu_u64 *generation = &vcpu->ept->generation;
+    const xvcpu_u64 known = vcpu->ept_generation;
+    xvcpu_u32 outcome;
+    for (;;) {
+        XVCPU_TRACE_ENTRY(vcpu);
+        outcome = xvcpui_enter(vcpu);
+        XVCPU_TRACE_EXIT(vcpu);
+        if (XVCPUI_UNLIKELY(outcome != 0))
+            return outcome;
+        *word = (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_REASON);
+        if (*word != plain)
+            return 0;
+        xvcpui_plain_cpuid(vcpu);
+        if (XVCPUI_UNLIKELY((__atomic_load_n(&vcpu->kick, __ATOMIC_RELAXED) |
+                             (xvcpu_u32)vcpu->fault.status) != 0) ||
+            XVCPUI_UNLIKELY(__atomic_load_n(generation, __ATOMIC_ACQUIRE) != known))
+            return 0;
+    }
+}
+
 static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
 {
     xvcpu_exit *exit = &vcpu->exit;
     xvcpu_status status;
-    xvcpu_action action;
-    xvcpu_u32 outcome;
+    xvcpu_action action = XVCPU_ACTION_HANDLED;
+    xvcpu_u32 outcome, plain;
     do {
+        plain = XVCPUI_NO_REASON;
         if (XVCPUI_UNLIKELY(__atomic_load_n(&vcpu->kick, __ATOMIC_ACQUIRE) != 0)) {
             __atomic_store_n(&vcpu->kick, 0U, __ATOMIC_RELEASE);
             exit->kind = XVCPU_EXIT_KICKED;
@@ -10866,10 +10984,13 @@ static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
                 exit->kind = XVCPU_EXIT_PLAIN;
                 return xvcpui_take_fault(vcpu, error);
             }
+        } else if (XVCPUI_LIKELY(vcpu->launched != 0) && xvcpui_cpuid_is_plain(vcpu)) {
+            plain = XVCPU_EXIT_REASON_CPUID;
         }
         if (XVCPUI_UNLIKELY(vcpu->budget_ticks != 0) &&
             !xvcpui_control(vcpu, XVCPU_WORD_EXIT, XVCPU_EXIT_SAVE_PREEMPTION_TIMER)) {
             const xvcpu_u64 now = xvcpui_rdtsc();
+            plain = XVCPUI_NO_REASON; // the timer is set anew before each entry
             xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_PREEMPTION_TIMER,
                               now >= vcpu->budget_end
                                   ? 0U
@@ -10879,12 +11000,11 @@ static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
         if (XVCPUI_UNLIKELY(status != XVCPU_STATUS_OK))
             return status;
 
-        XVCPU_TRACE_ENTRY(vcpu);
-        outcome = xvcpui_enter(vcpu);
-        XVCPU_TRACE_EXIT(vcpu);
+        outcome = xvcpui_enter_repeatedly(vcpu, plain, &exit->reason_word);
         if (XVCPUI_UNLIKELY(outcome != 0))
             return xvcpui_entry_vmfail(vcpu, outcome, error);
-        exit->reason_word = (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_REASON);
+        if (XVCPUI_UNLIKELY(exit->reason_word == plain))
+            continue; // handled; but there is something to look at before the guest goes on
         exit->reason = exit->reason_word & (xvcpu_u32)XVCPU_EXIT_REASON_WORD_BASIC_MASK;
         if (XVCPUI_UNLIKELY((exit->reason_word & XVCPU_EXIT_REASON_WORD_ENTRY_FAILURE) != 0))
             return xvcpui_entry_failed(vcpu, error);
@@ -10894,6 +11014,10 @@ static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
         if (XVCPUI_UNLIKELY(xvcpui_may_interrupt_delivery(exit->reason)))
             xvcpui_requeue(vcpu);
         xvcpui_decode(vcpu);
+#ifdef XVCPU_MMIO_DECODER
+        if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION)
+            xvcpui_decode_mmio_exit(vcpu);
+#endif
         action = xvcpui_dispatch(vcpu, exit);
     } while (XVCPUI_LIKELY(action != XVCPU_ACTION_RETURN));
     if (exit->reason == XVCPU_EXIT_REASON_PREEMPTION_TIMER)
