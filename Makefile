@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all demo hello check check-hosted check-metal check-compile check-long bench clean
+.PHONY: all demo hello probe check check-hosted check-metal check-compile check-long bench clean
 
 BUILD := build
 CC ?= gcc
@@ -20,10 +20,12 @@ all: hello
 # -- Examples
 
 $(BUILD)/hello.rom: examples/hello/hello.c xvcpu.h $(KERNEL)
+$(BUILD)/probe.rom: examples/probe/probe.c xvcpu.h $(KERNEL)
+$(BUILD)/hello.rom $(BUILD)/probe.rom:
 	@tests/deps.sh gcc binutils libc6-dev
-	@examples/kernel/build.sh $@ examples/hello/hello.c
+	@examples/kernel/build.sh $@ $<
 
-hello: $(BUILD)/hello.rom
+hello probe: %: $(BUILD)/%.rom
 	@tests/deps.sh bochs bochs-term bochsbios vgabios
 	@examples/kernel/run.sh $<
 

@@ -117,6 +117,7 @@ static void test_memory(void)
     u64 *a = page_alloc();
     u64 *b = page_alloc();
     u64 *run;
+    u64 *other;
     u64 sum = 0;
 
     CHECK(a != NULL && b != NULL && a != b, "two pages are two pages");
@@ -132,7 +133,11 @@ static void test_memory(void)
     }
     CHECK(sum == 0, "pages come zeroed");
     run = page_alloc_contiguous(33, 16);
-    CHECK(run != NULL && phys_of(run) % (16 * KERNEL_PAGE_SIZE) == 0, "33 pages aligned to 16");
+    other = page_alloc_contiguous(1, 16);
+    CHECK(run != NULL && phys_of(run) % (16 * KERNEL_PAGE_SIZE) == 0 && other != NULL &&
+              phys_of(other) % (16 * KERNEL_PAGE_SIZE) == 0,
+          "33 pages aligned to 16, one more after them");
+    page_free(other);
     for (unsigned i = 0; i < 33 * KERNEL_PAGE_SIZE / 8; i++) {
         sum |= run[i];
         run[i] = i;
@@ -231,7 +236,10 @@ static void do_bad_selector(void *arg)
 
 static void do_divide(void *arg)
 {
-    __asm__ volatile("xorl %%edx, %%edx; xorl %%ecx, %%ecx; divl %%ecx" : : "a"(arg) : "ecx", "edx");
+    __asm__ volatile("xorl %%edx, %%edx; xorl %%ecx, %%ecx; divl %%ecx"
+                     :
+                     : "a"(arg)
+                     : "ecx", "edx");
 }
 
 static void do_spoil(void *arg)
@@ -242,6 +250,12 @@ static void do_spoil(void *arg)
                      :
                      :
                      : "rbx", "r12", "r13", "r14", "r15");
+}
+
+static void do_clear_flags(void *arg)
+{
+    (void)arg;
+    __asm__ volatile("cli; ud2");
 }
 
 static void do_lose_stack(void *arg)
@@ -263,6 +277,46 @@ static void do_nested(void *arg)
     do_read(arg);
 }
 
+// The compiler would not notice: what it keeps in these registers it may reload from the stack.
+// RSP is 16-byte aligned before the call, and what is below it belongs to nobody (no red zone).
+static u64 registers_lost_by_try(void)
+{
+    u64 lost;
+    __asm__ volatile("pushq %%rbp\n\t"
+                     "movq %%rsp, %%rbp\n\t"
+                     "andq $-16, %%rsp\n\t"
+                     "pushq %%rbp\n\t"
+                     "subq $8, %%rsp\n\t"
+                     "movl $0x11, %%ebx\n\t"
+                     "movl $0x12, %%r12d\n\t"
+                     "movl $0x13, %%r13d\n\t"
+                     "movl $0x14, %%r14d\n\t"
+                     "movl $0x15, %%r15d\n\t"
+                     "xorl %%esi, %%esi\n\t"
+                     "xorl %%edx, %%edx\n\t"
+                     "call kernel_try\n\t"
+                     "xorl $7, %%eax\n\t" // #UD + 1
+                     "xorq $0x11, %%rbx\n\t"
+                     "xorq $0x12, %%r12\n\t"
+                     "xorq $0x13, %%r13\n\t"
+                     "xorq $0x14, %%r14\n\t"
+                     "xorq $0x15, %%r15\n\t"
+                     "orq %%rbx, %%rax\n\t"
+                     "orq %%r12, %%rax\n\t"
+                     "orq %%r13, %%rax\n\t"
+                     "orq %%r14, %%rax\n\t"
+                     "orq %%r15, %%rax\n\t"
+                     "xorq 8(%%rsp), %%rbp\n\t"
+                     "orq %%rbp, %%rax\n\t"
+                     "movq 8(%%rsp), %%rsp\n\t"
+                     "popq %%rbp"
+                     : "=a"(lost)
+                     : "D"(do_spoil)
+                     : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "memory", "cc");
+    return lost;
+}
+
 static u64 rip_of(const char *label)
 {
     return (u64)(uintptr_t)label;
@@ -274,8 +328,7 @@ static void test_faults(void)
     u32 msr = MSR_NOWHERE;
     int calls = 0;
     unsigned result;
-    u64 rbx_kept = 0x0123456789abcdefull;
-    u64 rflags;
+    u64 rflags, rflags_on;
 
     CHECK(kernel_try(do_nothing, &calls, &fault) == 0 && calls == 1, "no fault is no fault");
     result = kernel_try(do_ud2, NULL, &fault);
@@ -300,11 +353,20 @@ static void test_faults(void)
     CHECK(result == 14 + 1, "#PF after the end of the physical map");
     CHECK(kernel_try(do_read, virt_of(0xffe00000), NULL) == 0, "the last of it is mapped");
 
-    __asm__ volatile("" : "+b"(rbx_kept));
-    result = kernel_try(do_spoil, NULL, NULL);
+    CHECK(registers_lost_by_try() == 0, "registers are restored");
+    (void)kernel_try(do_spoil, NULL, NULL);
     rflags = read_rflags();
-    CHECK(result == 7 && rbx_kept == 0x0123456789abcdefull, "registers are restored");
-    CHECK((rflags & (RFLAGS_IF | RFLAGS_DF)) == 0, "and so are the flags");
+    sti();
+    (void)kernel_try(do_spoil, NULL, NULL);
+    rflags_on = read_rflags();
+    cli();
+    CHECK((rflags & (RFLAGS_IF | RFLAGS_DF)) == 0 && (rflags_on & RFLAGS_IF) != 0,
+          "and so are the flags");
+    sti();
+    result = kernel_try(do_clear_flags, NULL, NULL);
+    rflags = read_rflags();
+    cli();
+    CHECK(result == 7 && (rflags & RFLAGS_IF) != 0, "also those that were set");
     inner_result = 0;
     result = kernel_try(do_nested, (void *)0x3000ul, &fault);
     CHECK(inner_result == 7 && result == 15 && fault.cr2 == 0x3000, "one in another");
@@ -461,16 +523,34 @@ static void job_state(void *arg)
 
 static void job_count(void *arg)
 {
+    enum { BATCH = 10 };
+    void *pages[BATCH];
+    unsigned ours = 0;
     (void)arg;
     for (unsigned i = 0; i < 500; i++) {
-        void *page = page_alloc();
         unsigned value;
+        // Each at a pace of its own: processors in step could miss each other every time.
+        for (unsigned k = i * (2 * cpu_id() + 1) % 13; k != 0; k--) {
+            cpu_pause();
+        }
         lock_take(&counter_lock);
         value = counter;
-        cpu_pause();
+        for (unsigned k = 0; k < 20; k++) {
+            cpu_pause(); // the emulator changes processors every few instructions
+        }
         counter = value + 1;
         lock_release(&counter_lock);
-        page_free(page);
+    }
+    for (unsigned i = 0; i < 500; i++) {
+        for (unsigned k = i * (2 * cpu_id() + 1) % 13; k != 0; k--) {
+            cpu_pause();
+        }
+        pages[ours++] = page_alloc();
+        if (ours == BATCH) {
+            while (ours != 0) {
+                page_free(pages[--ours]);
+            }
+        }
     }
 }
 
@@ -596,7 +676,8 @@ static void test_disk(void)
                 buffer[i * words + words - 1] == DISK_PATTERN + 5 + i;
     }
     CHECK(good == SECTORS, "are the right ones");
-    CHECK(disk_read(disk_sectors() - 1, 2, buffer) != 0 && disk_read(disk_sectors(), 1, buffer) != 0,
+    CHECK(disk_read(disk_sectors() - 1, 2, buffer) != 0 &&
+              disk_read(disk_sectors(), 1, buffer) != 0,
           "none after the end");
 }
 

@@ -9,6 +9,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/kernel-selftest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 number=0
 failures=0
+all_models=(core2_penryn_t9600 corei5_lynnfield_750 corei7_haswell_4770 corei7_skylake_x
+    tigerlake)
 
 # result GOOD NAME: GOOD is 0 if it went well.
 result() {
@@ -27,7 +29,7 @@ run() {
     local expected=$1 status=0
     shift
     "$here/run.sh" "$@" >"$work/out" 2>"$work/err" || status=$?
-    [ $status = "$expected" ]
+    [ "$status" = "$expected" ]
 }
 
 # good NAME CPUS run.sh-arguments...: all checks passed, as many as planned, all lines whole.
@@ -39,7 +41,7 @@ good() {
     [ "$(grep -c '^ok ' "$work/out")" = "${plan:-none}" ] || outcome=1
     printed=$(grep -c -E '^# PRINT processor [0-7] line [0-9]+ of twenty$' "$work/out")
     [ "$printed" = $((cpus * 20)) ] || outcome=1
-    result $outcome "$name, ${plan:-no} checks"
+    result "$outcome" "$name, ${plan:-no} checks"
 }
 
 # bad NAME STATUS TEXT run.sh-arguments...: ended so, and said so.
@@ -48,7 +50,7 @@ bad() {
     shift 3
     run "$status" "$@" || outcome=1
     cat "$work/out" "$work/err" | grep -q -e "$text" || outcome=1
-    result $outcome "$name"
+    result "$outcome" "$name"
 }
 
 rom=$work/selftest.rom
@@ -56,9 +58,9 @@ rom=$work/selftest.rom
 
 # -- All that can be seen from inside
 
-for model in core2_penryn_t9600 corei5_lynnfield_750 corei7_haswell_4770 corei7_skylake_x tigerlake; do
+for model in "${all_models[@]}"; do
     for cpus in 1 2 4; do
-        good "ROM, $model, $cpus CPU" $cpus --model $model --memory 64 \
+        good "ROM, $model, $cpus CPU" $cpus --model "$model" --memory 64 \
             --cmdline "cpus=$cpus memory=64" "$rom"
     done
 done
@@ -76,13 +78,13 @@ cp "$work/disk.img" "$work/disk.before"
 chmod -w "$work/disk.img"
 good "ROM, disk" 1 --disk "$work/disk.img" --cmdline "cpus=1 memory=256 disk=$sectors" "$rom"
 cmp -s "$work/disk.img" "$work/disk.before" && outcome=0 || outcome=1
-result $outcome "the disk image is as it was"
+result "$outcome" "the disk image is as it was"
 
 isos=(1 4)
 models=(corei7_skylake_x)
 if [ "${1-}" != quick ]; then
     isos=(1 2 4)
-    models=(core2_penryn_t9600 corei5_lynnfield_750 corei7_haswell_4770 corei7_skylake_x tigerlake)
+    models=("${all_models[@]}")
 fi
 for cpus in "${isos[@]}"; do
     KERNEL_CMDLINE="cpus=$cpus memory=64 disk=$sectors" \
@@ -99,11 +101,11 @@ run 0 --cmdline "cpus=1" "$rom" || true
 expected='# FORMAT [-42][   42][42   ][-0042][4000000000][beef][0000BEEF][123456789abcdef0]'
 expected=$expected'[fedcba9876543210][c][str][    r][l    ][cu][%][0x1000][7][-9000000000][   1]'
 grep -q -x -F -e "$expected" "$work/out" && outcome=0 || outcome=1
-result $outcome "kprintf prints what it should"
+result "$outcome" "kprintf prints what it should"
 grep -q -x -F -e '# from ROM, command line "cpus=1"' "$work/out" && outcome=0 || outcome=1
-result $outcome "the command line arrives"
+result "$outcome" "the command line arrives"
 [ "$(tail -n 1 "$work/out")" = "KERNEL-EXIT 0" ] && outcome=0 || outcome=1
-result $outcome "nothing follows the last line"
+result "$outcome" "nothing follows the last line"
 
 bad "a wrong expectation fails" 1 "^not ok" --cmdline "cpus=3" "$rom"
 bad "exit status 17" 17 "^KERNEL-EXIT 17$" --cmdline "mode=exit status=17" "$rom"
@@ -117,7 +119,7 @@ bad "no program can forge its end" 7 "^no newline$" --cmdline "mode=forge" "$rom
 bad "no image" 2 "no file" "$work/nothing.rom"
 run 0 --cmdline "mode=serial" --serial "$work/serial" "$rom" &&
     grep -q '^to both' "$work/serial" && outcome=0 || outcome=1
-result $outcome "COM1 gets it too"
+result "$outcome" "COM1 gets it too"
 
 # -- Side by side
 
@@ -135,9 +137,9 @@ outcome=0
 for i in 1 2 3 4; do
     status=0
     wait "${jobs[i - 1]}" || status=$?
-    [ $status = $((i + 20)) ] || outcome=1
+    [ "$status" = $((i + 20)) ] || outcome=1
 done
-result $outcome "four builds with an empty cache and four runs at the same time"
+result "$outcome" "four builds with an empty cache and four runs at the same time"
 
 "$here/run.sh" --cmdline "mode=hang" "$rom" >"$work/out" 2>"$work/err" &
 runner=$!
@@ -146,12 +148,12 @@ for ((i = 0; i < 50; i++)); do
     sleep 0.1
 done
 grep -q hanging "$work/out" && outcome=0 || outcome=1
-result $outcome "lines come while the kernel runs"
+result "$outcome" "lines come while the kernel runs"
 kill $runner
 status=0
 wait $runner || status=$?
-[ $status = 143 ] && outcome=0 || outcome=1
-result $outcome "a killed run.sh ends at once"
+[ "$status" = 143 ] && outcome=0 || outcome=1
+result "$outcome" "a killed run.sh ends at once"
 
 echo "1..$number"
 [ $failures = 0 ]
