@@ -106,6 +106,7 @@
 //   API: events
 //   API: run
 //   API: dump
+//   API: guest side
 //   Implementation: hooks
 //   Implementation: bits and memory
 //   Implementation: errors
@@ -3394,6 +3395,16 @@ XVCPU_API void xvcpu_kick(xvcpu *vcpu);
 // XVCPU_LOG at level INFO. Needs: bound here.
 XVCPU_API void xvcpu_dump(xvcpu *vcpu);
 
+// -- API: guest side
+
+// For code that runs as a guest: VMCALL with a number in RAX and arguments in RBX, RCX and RDX.
+// Returns what the host answered (xvcpu_answer_done). Outside VMX operation: #UD.
+static inline xvcpu_u64 xvcpu_vmcall(xvcpu_u64 number, xvcpu_u64 b, xvcpu_u64 c, xvcpu_u64 d)
+{
+    __asm__ volatile("vmcall" : "+a"(number) : "b"(b), "c"(c), "d"(d) : "memory", "cc");
+    return number;
+}
+
 #endif // XVCPU_DEFINITIONS_ONLY
 #ifdef __cplusplus
 }
@@ -3574,6 +3585,7 @@ static void xvcpui_page_free(xvcpu_pool *pool, void *page)
 {
     if (!page)
         return;
+    XVCPU_ASSERT(pool->in_use != 0);
     pool->in_use--;
     if (pool->supplied) {
         *(void **)page = pool->free_list;
@@ -5007,7 +5019,7 @@ static void xvcpui_derive(xvcpu *vcpu)
 
 XVCPU_API void xvcpu_report(const xvcpu_caps *caps, void *context)
 {
-    xvcpu_u32 word, bit, i;
+    xvcpu_u32 word, i;
     (void)context; // a log macro need not use it
     XVCPU_LOG(context, XVCPU_LOG_INFO, "processor", "family, model", caps->family, caps->model);
     XVCPU_LOG(context, XVCPU_LOG_INFO, "processor", "stepping, VMCS revision", caps->stepping,
@@ -5026,18 +5038,20 @@ XVCPU_API void xvcpu_report(const xvcpu_caps *caps, void *context)
               caps->ept_vpid, caps->vmfunc);
     XVCPU_LOG(context, XVCPU_LOG_INFO, "XCR0", "supported bits, XSAVE bytes", caps->xcr0_mask,
               caps->xsave_bytes);
-    for (word = 0; word < XVCPU_WORD_COUNT; word++) {
-        const xvcpu_control_caps *controls = &caps->controls[word];
-        if (controls->msr == 0)
-            continue;
-        XVCPU_LOG(context, XVCPU_LOG_INFO, xvcpu_control_word_name((xvcpu_control_word)word),
-                  "must be 1, may be 1", controls->must_be_1, controls->may_be_1);
-        // A control is worth a line if software can choose it, or if it is always on.
-        for (bit = 0; bit < 64; bit++)
-            if (((controls->may_be_1 >> bit) & 1U) != 0)
-                XVCPU_LOG(context, XVCPU_LOG_INFO,
-                          xvcpu_control_name((xvcpu_control_word)word, bit),
-                          "control: word, must be 1", word, (controls->must_be_1 >> bit) & 1U);
+    for (word = 0; word < XVCPU_WORD_COUNT; word++)
+        if (caps->controls[word].msr != 0)
+            XVCPU_LOG(context, XVCPU_LOG_INFO, xvcpu_control_word_name((xvcpu_control_word)word),
+                      "must be 1, may be 1", caps->controls[word].must_be_1,
+                      caps->controls[word].may_be_1);
+    for (i = 0; i < sizeof xvcpui_controls / sizeof xvcpui_controls[0]; i++) {
+        const xvcpu_control_caps *controls = &caps->controls[xvcpui_controls[i].word];
+        const xvcpu_u64 bit = XVCPU_BIT64(xvcpui_controls[i].bit);
+        if ((controls->may_be_1 & bit) != 0)
+            XVCPU_LOG(context, XVCPU_LOG_INFO,
+                      xvcpu_control_name((xvcpu_control_word)xvcpui_controls[i].word,
+                                         xvcpui_controls[i].bit),
+                      "control available: bit, 1 if it cannot be 0", xvcpui_controls[i].bit,
+                      (controls->must_be_1 & bit) != 0);
     }
     for (i = 1; i < XVCPU_FEATURE_COUNT; i++)
         XVCPU_LOG(context, XVCPU_LOG_INFO, xvcpu_feature_name((xvcpu_feature)i),
