@@ -397,7 +397,7 @@ static void test_create(void)
     destroy("an EPT with accessed and dirty flags");
     caps.ept_vpid = all & ~XVCPU_VMX_EPT_VPID_CAP_MEMORY_WB;
     must_create(0, 0);
-    is_hex(ept.eptp, ept.root_pa | 0 | 3 << 3, "T16: EPTP: uncacheable where write-back is missing");
+    is_hex(ept.eptp, ept.root_pa | 0 | 3 << 3, "T16: EPTP: uncacheable without write-back");
     destroy("an uncacheable EPT");
     caps.ept_vpid = all & ~XVCPU_VMX_EPT_VPID_CAP_PAGE_1G;
     must_create(3, 0);
@@ -743,7 +743,8 @@ static void test_split(void)
                 }
                 good = good && status == XVCPU_STATUS_OK && fail == table[i].tables;
                 // A range at a time is enough: entries between are of one kind.
-                for (gpa = 0; gpa < GB1 && good; gpa += gpa % MB2 == 9 * KB4 ? MB2 - 18 * KB4 : KB4) {
+                for (gpa = 0; gpa < GB1 && good;
+                     gpa += gpa % MB2 == 9 * KB4 ? MB2 - 18 * KB4 : KB4) {
                     const int inside = gpa >= table[i].gpa && gpa - table[i].gpa < table[i].bytes;
                     const uint64_t offset = bare_below(KB4);
                     xvcpu_ept_mapping m;
@@ -768,7 +769,7 @@ static void test_split(void)
                 xvcpu_ept_destroy(&ept);
                 good = good && bare_in_use == 0;
             }
-            ok(good, "T71: %s %#llx + %#llx of a 1 GiB page keeps type, ignore-PAT, permissions, A/D",
+            ok(good, "T71: %s %#llx + %#llx of 1 GiB keeps type, ignore-PAT, permissions, A/D",
                unmap ? "unmapping" : "protecting", (unsigned long long)table[i].gpa,
                (unsigned long long)table[i].bytes);
         }
@@ -847,7 +848,7 @@ static void test_access(void)
        "no pointer without the permission");
     ok(xvcpu_ept_pointer(&ept, 0x13000, XVCPU_EPT_EXECUTE, NULL) == bare_ram[3] &&
            xvcpu_ept_pointer(&ept, 0x13000, 0, NULL) == bare_ram[3] &&
-           !xvcpu_ept_pointer(&ept, 0x14000, 0, NULL), "a pointer to fetch, or for any mapped page");
+           !xvcpu_ept_pointer(&ept, 0x14000, 0, NULL), "a pointer to fetch, or for any page");
     destroy("access");
 
     must_create(0, 1);

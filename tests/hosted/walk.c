@@ -436,7 +436,7 @@ static const hand_case cases[] = {
     {"another key", LONG, WP, PKE, 0, 0, 3, WR, ~(3U << 8), 1, 0, KEY(4), -1},
     {"keys are ignored without PKE", LONG, WP, 0, 0, 0, 3, WR, ~0U, 1, 0, KEY(5), -1},
     {"keys of tables are ignored", LONG, WP, PKE, 0, 0, 3, WR, ~3U, 2, 0, KEY(5), -1},
-    {"PKE has no effect in PAE paging, where the bits are reserved", MODE(PAE), WP, PKE, 0, 0, 3, RD,
+    {"PKE has no effect in PAE paging, which reserves the bits", MODE(PAE), WP, PKE, 0, 0, 3, RD,
      ~0U, 1, 0, KEY(5), 0xD},
     {"PKE has no effect in PAE and 32-bit paging", MODE(PAE) | MODE(LEGACY), WP, PKE, 0, 0, 3, WR,
      ~0U, 1, 0, 0, -1},
@@ -724,7 +724,8 @@ static void test_random(void)
 {
     enum { ROUNDS = 300000 };
     static const uint32_t widths[] = {32, 36, 39, 40, 46, 52};
-    static const uint32_t accesses[] = {RD, RD, WR, WR, EX, EX, RD | WR, RD | SV, WR | SV, EX | SV, 0};
+    static const uint32_t accesses[] = {RD,      RD,      WR,      WR,      EX, EX,
+                                        RD | WR, RD | SV, WR | SV, EX | SV, 0};
     uint32_t kinds[4] = {0, 0, 0, 0}, codes[64], different = 0;
     uint32_t round, good = 1, i;
     memset(codes, 0, sizeof codes);
@@ -867,7 +868,8 @@ static void test_copies(void)
     put(GPA(48), GPA(49) | P | W | U, 8);
     put(GPA(49), GPA(111) | P | W | U, 8);
     ok(xvcpu_write_guest(&ept, &p, 0xFFFFFFFFFFFFFFFC, data, 8, 0, &t) && t.bytes_done == 8 &&
-           memcmp(guest(GPA(110) + 0xFFC), data, 4) == 0 && memcmp(guest(GPA(111)), data + 4, 4) == 0,
+           memcmp(guest(GPA(110) + 0xFFC), data, 4) == 0 &&
+           memcmp(guest(GPA(111)), data + 4, 4) == 0,
        "64-bit linear addresses wrap to 0");
     put(GPA(40) + 255 * 8, GPA(44) | P | W | U, 8);
     ok(!xvcpu_write_guest(&ept, &p, 0x00007FFFFFFFFFF8, data, 16, 0, &t) && t.not_canonical &&
@@ -893,6 +895,16 @@ static void test_copies(void)
         ok(xvcpu_read_guest(&ept, &legacy, GPA(120) + 0xFFC, back, 4, 0, &t) &&
                memcmp(back, data, 4) == 0, "paging off");
     }
+
+    // A large page of the guest over small ones of the EPT, some of which cannot be read.
+    put(GPA(40) + 257 * 8, GPA(53) | P | W | U, 8);
+    put(GPA(53), GPA(54) | P | W | U, 8);
+    put(GPA(54), P | W | U | PS, 8); // 2 MiB from 0
+    ok(!xvcpu_read_guest(&ept, &p, base + BIT(39) + GPA(PAGES - 17) + 0xFF0, back, 0x2010, 0, &t) &&
+           t.ept_fault && t.bytes_done == 0x1010 && t.fault_gpa == GPA(PAGES - 15) &&
+           t.fault_gva == base + BIT(39) + GPA(PAGES - 15) &&
+           memcmp(back, guest(GPA(PAGES - 17) + 0xFF0), 0x10) == 0,
+       "a large page that the EPT maps in part");
 
     // Random copies between the pages that can be written, against a plain buffer.
     for (i = 0; i < 6; i++)
