@@ -31,7 +31,10 @@
 //   XVCPU_VIRT_TO_PHYS(context, pointer)   required. Physical address of a page the library was
 //                                          given, as a 64-bit integer.
 //   XVCPU_PHYS_TO_VIRT(context, physical)  required. Pointer to a page the library was given, and
-//                                          to guest memory if you use the guest-memory functions.
+//                                          to whatever an EPT maps: null where you have none, as
+//                                          for a device's memory. The library itself reads page
+//                                          tables of guests with PAE paging, and instructions with
+//                                          XVCPU_MMIO_DECODER: the guest chooses the address.
 //   XVCPU_ALLOC_PAGE(context)              both or none. A 4 KiB aligned page of 4 KiB, or null; it
 //   XVCPU_FREE_PAGE(context, page)         need not be zeroed. Without them each desc's `supply`
 //                                          gives the pages (XVCPU_CPU_PAGES, XVCPU_VCPU_PAGES).
@@ -52,6 +55,7 @@
 //   XVCPU_DEFINITIONS_ONLY   constants and types alone, for those who write the rest themselves
 //   XVCPU_CONFIG_HEADER      name of a header with these macros, included first
 //   XVCPU_TEXT_SECTION       section of the trampoline, default ".text.xvcpu"
+//   XVCPU_INTEL_SYNTAX       needed with gcc -masm=intel
 //   XVCPU_MMIO_DECODER       decode the instruction of an EPT violation, so that it can be answered
 //   XVCPU_NO_TARGET_PRAGMA   do not tell the compiler to keep its hands off SSE registers (only
 //                            needed if a hook is an always_inline function built for SSE)
@@ -101,7 +105,7 @@
 //   API: VMX on and off
 //   API: EPT
 //   API: virtual CPU, life cycle
-//   API: virtual CPU, state. All need a bound virtual CPU; errors: NOT_BOUND, VMFAIL*.
+//   API: virtual CPU, state
 //   API: bitmaps
 //   API: events
 //   API: run
@@ -3082,6 +3086,7 @@ typedef struct xvcpu {
     xvcpu_u64 mtrr_fixed[11], mtrr_variable[16];
     xvcpu_u64 umwait_control; // kept for the guest; the processor goes by the host's
     xvcpu_bool osxsave;   // guest's CR4.OSXSAVE, mirrored for CPUID
+    xvcpu_bool ospke;     // likewise CR4.PKE; no guest changes either without an exit
     xvcpu_u32 cpuid_masks[XVCPU_CPUID_MASKS]; // CPUID bits this guest may see; see cpuid_ready
     xvcpu_u32 cpuid_1_ebx, cpuid_1_ecx; // CPUID bits of leaf 1 this guest sees in any case
     xvcpu_bool cpuid_ready; // cpuid_masks is filled, which the first CPUID does
@@ -3108,27 +3113,34 @@ extern "C" {
 
 #ifndef XVCPU_DEFINITIONS_ONLY
 
-// Every function that can fail takes an `error`, which may be null, and fills it on failure.
+// Every function that can fail takes an `error`, which may be null, is filled on failure and left
+// alone on success. Nothing here locks: two CPUs may work on different objects at the same time, on
+// the same one only where it says so. Two groups of statuses recur in the lists of errors:
+//   VMFAIL*      VMFAIL or VMFAIL_INVALID; detail names the VMX instruction
+//   not bound*   INVALID_STATE (not created), NOT_BOUND, WRONG_CPU, and VMFAIL* from VMPTRLD, which
+//                is executed where another virtual CPU's VMCS is current
 
 // -- API: names
 
-// Short name of a status, as in XVCPU_STATUS_x without the prefix. Never null.
+// Constant texts, never null; a fixed text stands for what is unknown.
+
+// Short name of a status, as in XVCPU_STATUS_x without the prefix.
 XVCPU_API const char *xvcpu_status_name(xvcpu_status status);
-// Cause of a status in words. Never null.
+// Cause of a status in words.
 XVCPU_API const char *xvcpu_status_text(xvcpu_status status);
-// What to do about a status. Never null, may be empty.
+// What to do about a status; may be empty.
 XVCPU_API const char *xvcpu_status_remedy(xvcpu_status status);
-// Name of a VMCS field by encoding, both halves; a fixed text for an unknown one.
+// Name of a VMCS field by encoding, of either half. SDM "Field Encoding in VMCS".
 XVCPU_API const char *xvcpu_vmcs_field_name(xvcpu_u32 encoding);
-// Name of a basic exit reason; a fixed text for an unknown one.
+// Name of a basic exit reason. SDM "VMX Basic Exit Reasons".
 XVCPU_API const char *xvcpu_exit_reason_name(xvcpu_u32 basic_reason);
 // Meaning of a VM-instruction error number. SDM "VM Instruction Error Numbers".
 XVCPU_API const char *xvcpu_instruction_error_text(xvcpu_u32 number);
 // What usually causes a VM-instruction error.
 XVCPU_API const char *xvcpu_instruction_error_hint(xvcpu_u32 number);
-// Name of an MSR by index; a fixed text for an unknown one.
+// Name of an MSR by index.
 XVCPU_API const char *xvcpu_msr_name(xvcpu_u32 index);
-// Name of a control by word and bit number; a fixed text for a reserved one.
+// Name of a control by word and bit number.
 XVCPU_API const char *xvcpu_control_name(xvcpu_control_word word, xvcpu_u32 bit);
 // Name of a word of controls.
 XVCPU_API const char *xvcpu_control_word_name(xvcpu_control_word word);
@@ -3136,98 +3148,127 @@ XVCPU_API const char *xvcpu_control_word_name(xvcpu_control_word word);
 XVCPU_API const char *xvcpu_exception_name(xvcpu_u32 vector);
 // Name of a register id.
 XVCPU_API const char *xvcpu_register_name(xvcpu_reg reg);
-// Name of a feature of the capability table.
+// Name of a feature of the table XVCPU_FEATURES.
 XVCPU_API const char *xvcpu_feature_name(xvcpu_feature feature);
 
 // -- API: capabilities
 
-// Reads every VMX capability of this processor into `caps`. Changes nothing.
-// Needs: CPL 0, 64-bit mode. Errors: NO_VMX, BAD_BASIC.
-// SDM "Discovering Support for VMX", "VMX Capability Reporting Facility".
+// Reads every VMX capability of this processor. Changes nothing but `caps`.
+// Needs: CPL 0.
+// Errors: INVALID_ARGUMENT (caps is null), NO_VMX, BAD_BASIC (the rest of caps is filled all the
+// same). SDM "Discovering Support for VMX", "VMX Capability Reporting Facility".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_probe(xvcpu_caps *caps, xvcpu_error *error);
 
 // Writes a readable report of `caps` through XVCPU_LOG at level INFO, a line a fact.
+// caps: not null. context: passed to XVCPU_LOG.
 XVCPU_API void xvcpu_report(const xvcpu_caps *caps, void *context);
 
-// Works out the setting of one word of controls: `required` bits must be settable, `optional` ones
-// are taken where the processor has them, everything else takes its default (0 where allowed).
-// `*setting` gets the value to write. Errors: CONTROL_UNSUPPORTED with the MSR and the bits.
+// Works out the setting of one word of controls: what is neither required nor optional is 0 where 0
+// is allowed.
+// required: bits that must be settable. optional: bits taken where the processor has them.
+// setting: gets the value to write.
+// Errors: INVALID_ARGUMENT, CONTROL_UNSUPPORTED (msr, bits; detail names the first of them).
 // SDM "Algorithms for Determining VMX Capabilities".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status
 xvcpu_negotiate(const xvcpu_caps *caps, xvcpu_control_word word, xvcpu_u64 required,
                 xvcpu_u64 optional, xvcpu_u64 *setting, xvcpu_error *error);
 
 // Tells whether a VMCS field exists on the processor `caps` describes.
-// SDM "Field Encoding in VMCS".
+// encoding: of either half. Unknown fields do not exist. SDM "Field Encoding in VMCS".
 XVCPU_API xvcpu_bool xvcpu_vmcs_field_exists(const xvcpu_caps *caps, xvcpu_u32 encoding);
 
 // -- API: VMX on and off
 
-// Puts this processor into VMX operation. All or nothing: on failure everything is as before.
+// Puts this processor into VMX operation. On failure the processor is as before, but for
+// IA32_FEATURE_CONTROL, which stays locked if VMXON itself fails.
 // cpu: must not move until xvcpu_cpu_disable; its old contents do not matter.
-// desc: hooks context and options; zeroed first, may be null.
-// Needs: CPL 0, interrupts off, on the CPU meant. Call on each CPU that shall run guests.
-// Errors: NO_VMX, VMX_BUSY, FIRMWARE_DISABLED, FIRMWARE_UNLOCKED, CR0_FIXED, CR4_FIXED,
-// BAD_BASIC, OUT_OF_PAGES, BAD_PAGE, VMFAIL_INVALID, UNINITIALIZED_DESC, WRONG_CPU.
+// desc: zeroed first; may be null.
+// Needs: CPL 0, interrupts off, on the CPU meant. Call on each CPU that shall run guests. Turns
+// CR4.VMXE on, and CR4.OSXSAVE and CR0.NE where they are off and needed.
+// Errors: INVALID_ARGUMENT (cpu is null), UNINITIALIZED_DESC, VMX_BUSY (also if enabled by us; cpu
+// is not touched), WRONG_CPU, NO_VMX, BAD_BASIC, CR0_FIXED, CR4_FIXED, FIRMWARE_DISABLED,
+// FIRMWARE_UNLOCKED, OUT_OF_PAGES, BAD_PAGE, VMFAIL*.
 // SDM "Enabling and Entering VMX Operation", "Restrictions on VMX Operation".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *desc,
                                                          xvcpu_error *error);
 
 // Leaves VMX operation: VMCLEARs every VMCS active here (those virtual CPUs become unbound),
-// VMXOFF, puts CR4.VMXE and what enable changed in CR0 back, frees the pages.
-// Needs: interrupts off, on the CPU that was enabled. Errors: INVALID_STATE, WRONG_CPU, VMFAIL*.
+// VMXOFF, puts CR4.VMXE and what enable turned on in CR0 and CR4 back, frees the page.
+// Needs: interrupts off, on the CPU that was enabled.
+// Errors: INVALID_STATE (not enabled by this cpu), WRONG_CPU, VMFAIL* (VMX stays on; virtual CPUs
+// whose VMCLEAR worked are unbound). SDM "Enabling and Entering VMX Operation".
 XVCPU_API xvcpu_status xvcpu_cpu_disable(xvcpu_cpu *cpu, xvcpu_error *error);
 
-// True if `cpu` is in VMX operation by our doing.
+// True if `cpu`, which may be null, is in VMX operation by our doing.
 XVCPU_API xvcpu_bool xvcpu_cpu_is_enabled(const xvcpu_cpu *cpu);
 
-// True if this processor is in use for VMX by somebody else than `cpu` (which may be null).
+// True if CR4.VMXE is set on this processor and not by `cpu`, which may be null. Needs: CPL 0.
 XVCPU_API xvcpu_bool xvcpu_cpu_is_foreign(const xvcpu_cpu *cpu);
 
 // -- API: EPT
 
-// Makes an empty guest-physical address space. Errors: UNSUPPORTED (no EPT, or an option the
-// processor lacks), OUT_OF_PAGES, BAD_PAGE. SDM "The Extended Page Table Mechanism (EPT)".
+// Makes an empty guest-physical address space.
+// ept: must not move until destroyed; its old contents do not matter. desc: zeroed first.
+// caps: of the processors it will be used on.
+// Errors: INVALID_ARGUMENT (null, caps not filled, desc.max_page_level > 3), UNINITIALIZED_DESC,
+// UNSUPPORTED (no 4-level EPT, or an option the processor lacks), OUT_OF_PAGES, BAD_PAGE.
+// SDM "The Extended Page Table Mechanism (EPT)".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_ept_create(xvcpu_ept *ept, const xvcpu_ept_desc *desc,
                                                          const xvcpu_caps *caps,
                                                          xvcpu_error *error);
 
-// Frees every table page. Needs: no virtual CPU uses it any more.
+// Frees every table page; the memory mapped is not touched. Null or not created: does nothing.
+// Needs: no virtual CPU uses it any more.
 XVCPU_API void xvcpu_ept_destroy(xvcpu_ept *ept);
 
 // Maps [gpa, gpa + bytes) to host-physical memory from `hpa`, with the largest pages alignment and
-// capability allow. All or nothing: on failure nothing is mapped and no page is kept.
-// gpa, hpa, bytes: multiples of 4096; permissions: xvcpu_ept_permission bits, not write without
-// read, execute-only only where the processor can. Not-present to present needs no INVEPT.
-// Errors: INVALID_ARGUMENT, ALREADY_MAPPED, OUT_OF_PAGES, UNSUPPORTED.
+// capability allow. On failure nothing is mapped and no page is kept.
+// gpa, hpa, bytes: multiples of 4096, bytes not 0; within MAXPHYADDR, gpa also within 48 bits.
+// permissions: xvcpu_ept_permission bits, not 0, not write without read.
+// Needs: a lock of yours if others change the same EPT. Virtual CPUs may run: what was not mapped
+// needs no INVEPT.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT, UNSUPPORTED (execute-only), ALREADY_MAPPED
+// (value: the first such gpa), OUT_OF_PAGES, BAD_PAGE. SDM "EPT Translation Mechanism".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_ept_map(xvcpu_ept *ept, xvcpu_u64 gpa, xvcpu_u64 hpa,
                                                       xvcpu_u64 bytes, xvcpu_u32 permissions,
                                                       xvcpu_memory_type type, xvcpu_error *error);
 
 // Unmaps [gpa, gpa + bytes), splitting large pages at its ends and freeing empty tables; parts not
-// mapped are skipped. Translations in use elsewhere are stale until each virtual CPU that uses this
-// EPT has entered again (each does INVEPT by itself): kick those that run, before reusing memory.
-// Errors: INVALID_ARGUMENT, OUT_OF_PAGES (a split; then nothing is changed).
+// mapped are skipped.
+// gpa, bytes: as for xvcpu_ept_map.
+// Needs: a lock of yours if others change the same EPT. The tables freed go back to the allocator
+// during the call: virtual CPUs of this EPT that run elsewhere have to leave the guest before it
+// (xvcpu_kick) and stay out until it returns. Each does INVEPT by itself when it enters again.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT, OUT_OF_PAGES, BAD_PAGE (for a split;
+// nothing is changed). SDM "Guidelines for Use of the INVEPT Instruction".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_ept_unmap(xvcpu_ept *ept, xvcpu_u64 gpa,
                                                         xvcpu_u64 bytes, xvcpu_error *error);
 
-// Changes the permissions of a range that is wholly mapped. All or nothing.
-// Errors: INVALID_ARGUMENT, NOT_MAPPED, OUT_OF_PAGES, UNSUPPORTED.
+// Changes the permissions of a range that is wholly mapped. On failure nothing is changed.
+// gpa, bytes, permissions: as for xvcpu_ept_map.
+// Needs: a lock of yours if others change the same EPT. A virtual CPU that runs elsewhere may use
+// the old permissions until it leaves the guest: kick it where that matters.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT, UNSUPPORTED (execute-only), NOT_MAPPED
+// (value: the first such gpa), OUT_OF_PAGES, BAD_PAGE.
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_ept_protect(xvcpu_ept *ept, xvcpu_u64 gpa,
                                                           xvcpu_u64 bytes, xvcpu_u32 permissions,
                                                           xvcpu_error *error);
 
-// Looks one guest-physical address up. False: not mapped. `mapping` may be null.
+// Looks one guest-physical address up. False: not mapped.
+// gpa: any alignment. mapping: may be null; all 0 where not mapped.
 XVCPU_API xvcpu_bool xvcpu_ept_translate(const xvcpu_ept *ept, xvcpu_u64 gpa,
                                          xvcpu_ept_mapping *mapping);
 
-// Host address of guest-physical memory, and in *bytes (if not null) how many bytes are contiguous
-// from there within the page. Null: not mapped with `permissions`.
+// Host address of guest-physical memory. Null: not mapped with all of `permissions`, or
+// XVCPU_PHYS_TO_VIRT has no pointer.
+// permissions: xvcpu_ept_permission bits; 0: any mapping will do. With desc.accessed_dirty they are
+// recorded like an access of the guest.
+// bytes: may be null; how many bytes from there are in the same EPT page, hence contiguous.
 XVCPU_API void *xvcpu_ept_pointer(const xvcpu_ept *ept, xvcpu_u64 gpa, xvcpu_u32 permissions,
                                   xvcpu_u64 *bytes);
 
 // Copies from or to guest-physical memory; returns how many bytes were moved before the first one
-// that is not mapped with the permission needed.
+// that is not mapped with the permission needed. gpa, bytes: any.
 XVCPU_API xvcpu_u64 xvcpu_ept_read(const xvcpu_ept *ept, xvcpu_u64 gpa, void *to, xvcpu_u64 bytes);
 XVCPU_API xvcpu_u64 xvcpu_ept_write(const xvcpu_ept *ept, xvcpu_u64 gpa, const void *from,
                                     xvcpu_u64 bytes);
@@ -3235,76 +3276,116 @@ XVCPU_API xvcpu_u64 xvcpu_ept_write(const xvcpu_ept *ept, xvcpu_u64 gpa, const v
 // -- API: virtual CPU, life cycle
 
 // Makes a virtual CPU: negotiates its controls and features, allocates its pages, denies every MSR
-// and port. Touches no VMCS. All or nothing.
-// vcpu: must not move until destroyed. desc: zeroed first; desc->ept is required.
-// caps: of the CPU it will first run on. Errors: UNINITIALIZED_DESC, INVALID_ARGUMENT, UNSUPPORTED,
-// CONTROL_UNSUPPORTED, OUT_OF_PAGES, BAD_PAGE.
+// and port but a few MSRs that are switched. Touches no VMCS. On failure no page is kept.
+// vcpu: must not move until destroyed; its old contents do not matter. desc: zeroed first; copied,
+// but what it points to must stay. caps: of the CPU it will first run on.
+// Errors: INVALID_ARGUMENT (null, caps not probed, desc.ept not created), UNINITIALIZED_DESC,
+// UNSUPPORTED (no EPT or INVEPT, or one of desc.require_features), CONTROL_UNSUPPORTED,
+// OUT_OF_PAGES, BAD_PAGE.
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_create(xvcpu *vcpu, const xvcpu_desc *desc,
                                                      const xvcpu_caps *caps, xvcpu_error *error);
 
 // Binds a virtual CPU to the physical CPU this runs on: makes its VMCS active and current there,
-// takes the host state, and, the first time, writes every VMCS field (the guest state is then that
-// of a processor after reset). A virtual CPU bound elsewhere must be unbound there first.
-// Needs: interrupts off, `cpu` is this CPU. Errors: INVALID_STATE, WRONG_CPU, NO_TSS,
-// BAD_HOST_STATE, CONTROL_UNSUPPORTED (a CPU with other capabilities), VMFAIL*.
-// SDM "Software Use of Virtual-Machine Control Structures".
+// takes the host state, and, the first time, writes every VMCS field (the guest is then as after
+// RESET; without "unrestricted guest", in paged mode with nothing at RIP 0: use a preset).
+// Needs: interrupts off, `cpu` is this CPU. Bound elsewhere, it must be unbound there first.
+// Several virtual CPUs may be bound to one CPU. On failure it is not bound.
+// Errors: INVALID_STATE (not created, VMX not enabled by cpu, bound already), WRONG_CPU,
+// CONTROL_UNSUPPORTED, UNSUPPORTED (both: this CPU lacks what the virtual CPU was made with),
+// NOT_64BIT, NO_TSS, BAD_HOST_STATE, VMFAIL*.
+// SDM "Software Use of Virtual-Machine Control Structures", "Host-State Area".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_bind(xvcpu *vcpu, xvcpu_cpu *cpu, xvcpu_error *error);
 
-// Undoes xvcpu_bind: VMCLEAR. Needs: interrupts off, on the CPU it is bound to.
-// Errors: NOT_BOUND, WRONG_CPU, VMFAIL*.
+// Undoes xvcpu_bind with VMCLEAR; the virtual CPU may then be bound anywhere.
+// Needs: interrupts off, on the CPU it is bound to, not running.
+// Errors: INVALID_STATE (not created), NOT_BOUND, WRONG_CPU, VMFAIL*.
 XVCPU_API xvcpu_status xvcpu_unbind(xvcpu *vcpu, xvcpu_error *error);
 
-// Unbinds if need be (then: on that CPU) and frees everything.
+// Unbinds if need be (then: on that CPU, interrupts off) and frees every page.
+// Errors: INVALID_STATE (not created; a zeroed vcpu is harmless), WRONG_CPU, VMFAIL*; nothing is
+// freed then.
 XVCPU_API xvcpu_status xvcpu_destroy(xvcpu *vcpu, xvcpu_error *error);
 
-// Gives the virtual CPU another guest-physical address space. Needs: not running.
+// Gives the virtual CPU another guest-physical address space.
+// ept: created with caps like its own; stays the caller's.
+// Needs: bound to this CPU, not running. Errors: INVALID_ARGUMENT (ept not created), not bound*.
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_set_ept(xvcpu *vcpu, xvcpu_ept *ept,
                                                       xvcpu_error *error);
 
-// -- API: virtual CPU, state. All need a bound virtual CPU; errors: NOT_BOUND, VMFAIL*.
+// -- API: virtual CPU, state
 
-// Real mode at cs:ip with flat 64 KiB segments; dl is the boot drive for a boot sector.
+// All that take a vcpu need it bound to this CPU and not running. VMFAIL* here are also VMREADs and
+// VMWRITEs that failed, with the VMCS field in error.field.
+//
+// A preset starts from the state after RESET (wait_sipi: INIT), drops waiting events and forgets
+// the last exit; the TSC goes on. real, protected and long leave caches and MTRRs as firmware does.
+
+// Real mode at cs:ip with 64 KiB segments, the others at 0; SP is 0, interrupts are off. A boot
+// sector wants its drive number in DL besides (xvcpu_set).
+// Errors: not bound*, UNSUPPORTED (no "unrestricted guest").
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_preset_real(xvcpu *vcpu, xvcpu_u16 cs, xvcpu_u16 ip,
                                                           xvcpu_error *error);
-// The state after RESET or power-up: CS base FFFF0000h, RIP FFF0h. SDM 3A "Processor State After
-// Reset".
+// The state after RESET or power-up: CS base FFFF0000h, RIP FFF0h, caches off.
+// Errors: not bound*, UNSUPPORTED (no "unrestricted guest"). SDM 3A "Processor State After Reset".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_preset_reset(xvcpu *vcpu, xvcpu_error *error);
-// 32-bit protected mode without paging, flat 4 GiB segments.
+// 32-bit protected mode without paging, flat 4 GiB segments (8 code, 16 data). GDT and IDT are
+// empty: the guest loads its own before it loads a segment or takes an interrupt.
+// Errors: not bound*, UNSUPPORTED (no "unrestricted guest").
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_preset_protected(xvcpu *vcpu, xvcpu_u32 eip,
                                                                xvcpu_u32 esp, xvcpu_error *error);
-// 64-bit mode with the guest's page tables at guest-physical address cr3.
+// 64-bit mode, flat segments, empty GDT and IDT.
+// cr3: guest-physical address of the guest's 4-level page tables. rip: canonical. rsp: not checked.
+// Errors: not bound*, UNSUPPORTED (the guest does not see LM), BAD_VALUE (cr3 or rip).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_preset_long(xvcpu *vcpu, xvcpu_u64 cr3,
                                                           xvcpu_u64 rip, xvcpu_u64 rsp,
                                                           xvcpu_error *error);
-// After INIT, waiting for a start-up IPI; UNSUPPORTED where the activity state is missing.
+// After INIT, waiting for a start-up IPI. INIT keeps MSRs, TSC, XCR0 and the extended state.
+// Do not run it before xvcpu_start_sipi: a processor that waits for a SIPI takes no interrupt.
+// Errors: not bound*, UNSUPPORTED (no "unrestricted guest", or no such activity state).
+// SDM "Guest Non-Register State".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_preset_wait_sipi(xvcpu *vcpu, xvcpu_error *error);
-// Starts a virtual CPU that waits for a SIPI at vector << 12 in real mode.
+// Starts a virtual CPU that waits for a SIPI in real mode at vector << 12.
+// Errors: not bound*, INVALID_STATE also if it does not wait for one.
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_start_sipi(xvcpu *vcpu, xvcpu_u8 vector,
                                                          xvcpu_error *error);
 
-// Reads or writes any register. Reading CR0 and CR4 gives what the guest sees. Writing keeps what
-// depends on it in step (EFER.LMA and the IA-32e-mode control, PDPTEs, shadows); a value the guest
-// could never have is BAD_VALUE, and nothing is changed.
+// Reads a register, as the guest would see it.
+// reg: XVCPU_REG_x. value: not null; zero-extended.
+// Errors: not bound*, UNKNOWN_REGISTER, INVALID_ARGUMENT (value is null).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_get(xvcpu *vcpu, xvcpu_reg reg, xvcpu_u64 *value,
                                                   xvcpu_error *error);
+// Writes a register, and what depends on it: EFER.LMA and the IA-32e-mode control, PDPTEs, shadows.
+// Control registers obey the rules of MOV and WRMSR, so to enter a mode: EFER, CR4, CR3, CR0, then
+// segments. Rules between segments are checked by VM entry alone.
+// Errors: not bound*, UNKNOWN_REGISTER, BAD_VALUE (bits; detail names the register, or the PDPTEs
+// the value selects; nothing is changed), UNSUPPORTED (a CR0 without paging or protection where
+// there is no "unrestricted guest"). SDM "Checks on the Guest State Area".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_set(xvcpu *vcpu, xvcpu_reg reg, xvcpu_u64 value,
                                                   xvcpu_error *error);
 
-// The mode the guest executes in, from its own state. SDM "Modes of Operation".
+// The mode the guest executes in, from its own state. SDM 3A "Modes of Operation".
+// Errors: not bound*, INVALID_ARGUMENT (mode is null).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_get_mode(xvcpu *vcpu, xvcpu_cpu_mode *mode,
                                                        xvcpu_error *error);
 
-// What a page walk needs, read from the guest's state.
+// What a page walk needs, read from the guest's state; good until the guest runs again.
+// Errors: not bound*, INVALID_ARGUMENT (paging is null).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_get_paging(xvcpu *vcpu, xvcpu_paging *paging,
                                                          xvcpu_error *error);
 
-// Guest-virtual (linear) to guest-physical through the guest's own page tables, with `access` as
-// the guest's access (xvcpu_access bits). Accessed and dirty flags are set as the processor would.
-// True: out->gpa is valid. False: out says which fault the guest gets. SDM 3A "Paging".
+// Guest-virtual (linear) to guest-physical through the guest's own page tables, with the guest's
+// rights and faults. Sets accessed and dirty flags as the processor would.
+// access: xvcpu_access bits. A fetch is no data access: EXECUTE makes READ and WRITE ignored.
+// ept, paging, out: not null. True: out->gpa is valid (not necessarily mapped in the EPT). False:
+// out says which fault the guest gets, or with ept_fault, that its tables are not all in the EPT.
+// SDM 3A "Paging".
 XVCPU_API xvcpu_bool xvcpu_walk(const xvcpu_ept *ept, const xvcpu_paging *paging, xvcpu_u64 gla,
                                 xvcpu_u32 access, xvcpu_translation *out);
 
-// Copies from or to guest-virtual memory; true: all bytes. Bytes before a fault are copied.
+// Copies from or to guest-virtual memory; true: all bytes. Bytes before a fault are copied, and
+// out->bytes_done counts them.
+// access: as for xvcpu_walk; READ (unless EXECUTE) or WRITE is implied. gla, bytes: any; it may
+// cross pages, and wraps at 4 GiB outside IA-32e mode.
 XVCPU_API xvcpu_bool xvcpu_read_guest(const xvcpu_ept *ept, const xvcpu_paging *paging,
                                       xvcpu_u64 gla, void *to, xvcpu_u64 bytes, xvcpu_u32 access,
                                       xvcpu_translation *out);
@@ -3314,85 +3395,114 @@ XVCPU_API xvcpu_bool xvcpu_write_guest(const xvcpu_ept *ept, const xvcpu_paging 
 
 // -- API: bitmaps
 
-// Lets the guest read and/or write MSRs first..last itself, or takes that back. MSRs the library
-// must see (EFER, those it switches) cannot be opened. Errors: INVALID_ARGUMENT outside
-// 0-1FFFh and C0000000h-C0001FFFh. SDM "MSR-Bitmap Address".
+// Lets the guest read and/or write MSRs first..last itself, or takes that back. All or nothing.
+// first, last: both in 0-1FFFh or both in C0000000h-C0001FFFh. What the guest then finds there is
+// the processor's MSR, hence the host's unless it is switched.
+// Needs: not running. Bound or not.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT (range; allow: error.msr must stay
+// intercepted, as the library or the host depends on it). SDM "MSR-Bitmap Address".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_msr_allow(xvcpu *vcpu, xvcpu_u32 first,
                                                         xvcpu_u32 last, xvcpu_bool read,
                                                         xvcpu_bool write, xvcpu_error *error);
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_msr_deny(xvcpu *vcpu, xvcpu_u32 first, xvcpu_u32 last,
                                                        xvcpu_bool read, xvcpu_bool write,
                                                        xvcpu_error *error);
+// True if the guest reads (or with `write`, writes) this MSR without an exit.
 XVCPU_API xvcpu_bool xvcpu_msr_is_allowed(const xvcpu *vcpu, xvcpu_u32 index, xvcpu_bool write);
 
-// Lets the guest use host ports first..last itself, or takes that back.
+// Lets the guest use the host's ports first..last itself, or takes that back.
+// first, last: 0 to FFFFh. Needs: not running. Bound or not.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT. SDM "I/O-Bitmap Addresses".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_io_allow(xvcpu *vcpu, xvcpu_u32 first, xvcpu_u32 last,
                                                        xvcpu_error *error);
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_io_deny(xvcpu *vcpu, xvcpu_u32 first, xvcpu_u32 last,
                                                       xvcpu_error *error);
+// True if the guest uses this port without an exit.
 XVCPU_API xvcpu_bool xvcpu_io_is_allowed(const xvcpu *vcpu, xvcpu_u32 port);
 
 // -- API: events
 
-// Queues an exception as if the instruction at RIP had raised it. error_code is used for the
-// vectors that have one; payload is CR2 for #PF and the new DR6 bits for #DB. A second exception
-// merges with a waiting one by the architecture's rules (double fault, triple fault).
-// An exception the caller asked to see (desc.exception_bitmap) goes back to the guest this way too.
-// Errors: INVALID_ARGUMENT (vector > 31, or 2; error_code > FFFFh). SDM 3A "Interrupt 8 - Double
-// Fault Exception".
+// Queues an exception as if the instruction at RIP had raised it. A second exception merges with a
+// waiting one by the architecture's rules (double fault, triple fault). An exception the caller
+// asked to see (desc.exception_bitmap) goes back to the guest this way too.
+// error_code: at most FFFFh; ignored for vectors without one. payload: CR2 for #PF, the new DR6
+// bits for #DB, else ignored.
+// Needs (all five that change or ask the queue): not from another CPU while it runs.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT (vector > 31 or 2; error_code).
+// SDM 3A "Interrupt 8 - Double Fault Exception (#DF)".
 XVCPU_API xvcpu_status xvcpu_raise(xvcpu *vcpu, xvcpu_u32 vector, xvcpu_u32 error_code,
                                    xvcpu_u64 payload, xvcpu_error *error);
-// Queues an NMI; QUEUE_FULL when two are waiting (hardware latches one too).
+// Queues an NMI. Errors: INVALID_STATE (not created), QUEUE_FULL (two wait: hardware latches one
+// while one is handled).
 XVCPU_API xvcpu_status xvcpu_raise_nmi(xvcpu *vcpu, xvcpu_error *error);
 // Queues an external interrupt; higher vectors go first; a vector already waiting merges. Vectors
-// below 16 are allowed: a PC's interrupt controller starts at 8 in real mode.
-// Safe only from the CPU the virtual CPU is bound to.
+// below 16 are allowed: a PC's interrupt controller starts at 8 in real mode. From another CPU:
+// tell the thread that runs it, and xvcpu_kick. Errors: INVALID_STATE (not created).
 XVCPU_API xvcpu_status xvcpu_raise_interrupt(xvcpu *vcpu, xvcpu_u8 vector, xvcpu_error *error);
-// Takes a waiting external interrupt back. True if it was waiting.
+// Takes a waiting external interrupt back. True if it was waiting; false: it went in, or never was.
 XVCPU_API xvcpu_bool xvcpu_cancel_interrupt(xvcpu *vcpu, xvcpu_u8 vector);
 // True while anything waits to be delivered.
 XVCPU_API xvcpu_bool xvcpu_has_event(const xvcpu *vcpu);
-// True if an external interrupt raised now would be delivered by the next entry.
+// True if an external interrupt raised now would be delivered by the next entry. False where
+// another event waits before it, and where the virtual CPU is not bound here.
 XVCPU_API xvcpu_bool xvcpu_accepts_interrupt(xvcpu *vcpu);
 
 // -- API: run
 
 // Runs the guest until the caller is needed; vcpu->exit then says why. Before it is called again
-// the caller answers the exit: with xvcpu_answer_*; not answered, the instruction runs again.
+// the caller answers the exit with xvcpu_answer_*; not answered, the instruction runs again.
 // Needs: bound to this CPU, interrupts off (they stay off; to let a host interrupt that ended the
 // run in, enable them for an instant). A thread must stay on this CPU from bind to unbind.
-// Errors: NOT_BOUND, WRONG_CPU, NOT_ANSWERED, VMFAIL*, ENTRY_FAILED, BAD_HOST_STATE.
+// Errors: not bound*, NOT_ANSWERED (the answer stays until corrected), INVALID_ARGUMENT (vector or
+// error code of xvcpu_answer_fault), NO_TSS, BAD_HOST_STATE, ENTRY_FAILED, VMFAIL*.
 // SDM "VM Entries", "VM Exits".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_run(xvcpu *vcpu, xvcpu_error *error);
 
-// Answers for the exit in vcpu->exit: the instruction is complete (`value` is what was read, and
-// is ignored where nothing was), or it faults in the guest.
+// Answers the exit in vcpu->exit: the instruction is complete, and the next run goes on after it.
+// value: what was read: by IN, RDMSR, MOV from CR or DR, an MMIO load; VMCALL: RAX. Else ignored.
+// Not for kind PLAIN or KICKED, nor for string I/O: the next run says NOT_ANSWERED.
 XVCPU_API void xvcpu_answer_done(xvcpu *vcpu, xvcpu_u64 value);
+// Answers the exit in vcpu->exit: the instruction faults in the guest.
+// vector, error_code: as for xvcpu_raise, checked by the next run. #PF for an EPT violation: CR2 is
+// the address of the access; for other exits CR2 stays as the guest has it.
+// Not for kind KICKED, nor for HLT, which is complete: the next run says NOT_ANSWERED.
 XVCPU_API void xvcpu_answer_fault(xvcpu *vcpu, xvcpu_u32 vector, xvcpu_u32 error_code);
 
-// Moves the guest past the instruction at RIP, with all that goes with it: the interrupt shadow
-// ends, RF clears, a single-step trap becomes pending. Fails with INVALID_STATE where the exit has
-// no instruction. SDM 3A "Masking Exceptions and Interrupts...", 3C "Saving RIP, RSP, RFLAGS".
+// Moves the guest past the instruction of the last exit, with all that goes with it: the interrupt
+// shadow ends, RF clears, a single-step trap becomes pending. For those who do without an answer.
+// Errors: not bound*, INVALID_STATE also where the exit has no instruction.
+// SDM 3A "Masking Exceptions and Interrupts When Switching Stacks", 3C "Saving RIP, RSP, RFLAGS,
+// and
+// SSP".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_skip_instruction(xvcpu *vcpu, xvcpu_error *error);
 
-// Installs a handler that sees exits with this basic reason before the built-in one; null: none.
+// Installs a handler that sees exits with this basic reason before the built-in one.
+// reason: XVCPU_EXIT_REASON_x. handler: null for none. context: passed to it.
+// It runs inside xvcpu_run, on the host's own state with interrupts off; it may answer the exit,
+// and use other virtual CPUs, but neither run, unbind nor destroy its own. A host NMI never comes
+// here.
+// Errors: INVALID_STATE (not created), INVALID_ARGUMENT (reason).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_set_handler(xvcpu *vcpu, xvcpu_u32 reason,
                                                           xvcpu_exit_handler handler, void *context,
                                                           xvcpu_error *error);
 
-// Limits the next runs to `tsc_ticks` of guest time each time it is set; the exit that ends it has
-// reason PREEMPTION_TIMER. 0: no limit. UNSUPPORTED without the VMX-preemption timer.
+// Limits the time in the guest; the exit that ends it has reason PREEMPTION_TIMER and ends the
+// budget. tsc_ticks: 0: no limit. Counted in steps of 1 << caps.timer_shift, FFFFFFFFh of them at
+// most, from this call, over as many runs as it takes; time in the host is not counted where the
+// processor saves the timer, else it is.
+// Errors: not bound*, UNSUPPORTED (no VMX-preemption timer). SDM "VMX-Preemption Timer".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_set_budget(xvcpu *vcpu, xvcpu_u64 tsc_ticks,
                                                          xvcpu_error *error);
 
-// Asks for xvcpu_run to return with kind KICKED; from any CPU, at any time. If the guest runs right
-// now the caller also sends that CPU an interrupt.
+// Asks for xvcpu_run to return with kind KICKED, this run or the next; from any CPU, at any time.
+// If the guest runs right now the caller also sends that CPU an interrupt. Null: does nothing.
 XVCPU_API void xvcpu_kick(xvcpu *vcpu);
 
 // -- API: dump
 
-// Writes every VMCS field that exists, by name and value, and the general registers through
-// XVCPU_LOG at level INFO. Needs: bound here.
+// Writes every VMCS field that exists by name and value, each control that is set, the general
+// registers, waiting events and the last exit through XVCPU_LOG at level INFO.
+// Needs: bound to this CPU; else it is one line at level ERROR, with a null context.
 XVCPU_API void xvcpu_dump(xvcpu *vcpu);
 
 // -- API: guest side
@@ -3894,26 +4004,21 @@ XVCPUI_INLINE xvcpu_u64 xvcpui_rdtsc(void)
 }
 
 // The operand of SGDT and LGDT: a 2-byte limit and an 8-byte base without a gap.
-typedef struct xvcpui_table_operand {
-    xvcpu_u8 bytes[10];
+typedef struct __attribute__((packed)) xvcpui_table_operand {
+    xvcpu_u16 limit;
+    xvcpu_u64 base;
 } xvcpui_table_operand;
 
 static inline void xvcpui_table_unpack(const xvcpui_table_operand *from, xvcpui_table_register *to)
 {
-    xvcpu_u32 i;
-    to->limit = (xvcpu_u16)(from->bytes[0] | from->bytes[1] << 8);
-    to->base = 0;
-    for (i = 0; i < 8; i++)
-        to->base |= (xvcpu_u64)from->bytes[2 + i] << (8 * i);
+    to->limit = from->limit;
+    to->base = from->base;
 }
 
 static inline void xvcpui_table_pack(const xvcpui_table_register *from, xvcpui_table_operand *to)
 {
-    xvcpu_u32 i;
-    to->bytes[0] = (xvcpu_u8)from->limit;
-    to->bytes[1] = (xvcpu_u8)(from->limit >> 8);
-    for (i = 0; i < 8; i++)
-        to->bytes[2 + i] = (xvcpu_u8)(from->base >> (8 * i));
+    to->limit = from->limit;
+    to->base = from->base;
 }
 
 static inline void xvcpui_sgdt(xvcpui_table_register *table)
@@ -3996,7 +4101,7 @@ static inline void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selecto
 
 XVCPUI_INLINE void xvcpui_xsave(void *area, xvcpu_u64 mask)
 {
-    __asm__ volatile("xsave64 (%0)"
+    __asm__ volatile("xsave64 {(%0)|[%0]}"
                      :
                      : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
                      : "memory");
@@ -4004,7 +4109,7 @@ XVCPUI_INLINE void xvcpui_xsave(void *area, xvcpu_u64 mask)
 
 XVCPUI_INLINE void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
 {
-    __asm__ volatile("xrstor64 (%0)"
+    __asm__ volatile("xrstor64 {(%0)|[%0]}"
                      :
                      : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
                      : "memory");
@@ -4012,18 +4117,18 @@ XVCPUI_INLINE void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
 
 XVCPUI_INLINE void xvcpui_fxsave(void *area)
 {
-    __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+    __asm__ volatile("fxsave64 {(%0)|[%0]}" : : "r"(area) : "memory");
 }
 
 XVCPUI_INLINE void xvcpui_fxrstor(const void *area)
 {
-    __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+    __asm__ volatile("fxrstor64 {(%0)|[%0]}" : : "r"(area) : "memory");
 }
 
 // After an NMI exit NMIs stay blocked until IRET: the handler's own IRET lifts that.
 XVCPUI_INLINE void xvcpui_host_nmi(void)
 {
-    __asm__ volatile("int $2" : : : "memory");
+    __asm__ volatile("int {$2|2}" : : : "memory");
 }
 
 #endif // XVCPU_SIMULATED
@@ -4093,15 +4198,21 @@ static XVCPUI_COLD xvcpu_status xvcpui_fail_vmx(xvcpu_error *error, xvcpu_vmx_re
     return result == XVCPU_VMX_FAIL_VALID ? XVCPU_STATUS_VMFAIL : XVCPU_STATUS_VMFAIL_INVALID;
 }
 
-// True if this runs on the processor `cpu` stands for, as far as that can be told.
-XVCPUI_INLINE xvcpu_bool xvcpui_is_this_cpu(const xvcpu_cpu *cpu)
+// True if this runs on the processor of this id, as far as that can be told.
+XVCPUI_INLINE xvcpu_bool xvcpui_is_cpu_id(void *context, xvcpu_u32 id)
 {
+    (void)context;
 #ifdef XVCPU_CPU_ID
-    return (xvcpu_u32)XVCPU_CPU_ID(cpu->context) == cpu->id;
+    return (xvcpu_u32)XVCPU_CPU_ID(context) == id;
 #else
-    (void)cpu;
+    (void)id;
     return 1;
 #endif
+}
+
+XVCPUI_INLINE xvcpu_bool xvcpui_is_this_cpu(const xvcpu_cpu *cpu)
+{
+    return xvcpui_is_cpu_id(cpu->context, cpu->id);
 }
 
 // Every function that reads or writes guest state starts here.
@@ -4153,6 +4264,16 @@ XVCPUI_STATIC_ASSERT(XVCPU_VMCS_HOST_RSP == 0x6c14 && XVCPU_VMCS_HOST_RIP == 0x6
 #define XVCPUI_ENTER_BINDING ".globl xvcpui_enter\n"
 #endif
 
+// gcc -masm=intel hands the assembler a file in Intel syntax and does not tell us; clang reads this
+// in AT&T syntax whatever its options.
+#if defined(XVCPU_INTEL_SYNTAX) && !defined(__clang__)
+#define XVCPUI_SYNTAX_BEGIN ".att_syntax prefix\n"
+#define XVCPUI_SYNTAX_END ".intel_syntax noprefix\n"
+#else
+#define XVCPUI_SYNTAX_BEGIN
+#define XVCPUI_SYNTAX_END
+#endif
+
 #ifdef __GCC_HAVE_DWARF2_CFI_ASM
 #define XVCPUI_CFI(text) text "\n"
 #else
@@ -4168,7 +4289,8 @@ __attribute__((sysv_abi, visibility("hidden"))) xvcpu_u32 xvcpui_enter(xvcpu *vc
 // pointer meanwhile. HOST_RSP is this very stack, so an NMI that arrives right after the exit
 // pushes its frame below what is saved here. Between VMLAUNCH/VMRESUME and the jump that tests CF
 // and ZF nothing writes flags; an exit arrives with both clear: one test serves exit and VM-fail.
-__asm__(".pushsection " XVCPU_TEXT_SECTION ", \"ax\", @progbits\n"
+__asm__(XVCPUI_SYNTAX_BEGIN
+        ".pushsection " XVCPU_TEXT_SECTION ", \"ax\", @progbits\n"
         ".balign 16\n" XVCPUI_ENTER_BINDING ".hidden xvcpui_enter\n"
         ".type xvcpui_enter, @function\n"
         "xvcpui_enter:\n" XVCPUI_CFI(".cfi_startproc")
@@ -4278,7 +4400,7 @@ __asm__(".pushsection " XVCPU_TEXT_SECTION ", \"ax\", @progbits\n"
         "7: vmlaunch\n"
         "jmp 4b\n" // with CF or ZF set: an exit arrives at 4 by HOST_RIP
         XVCPUI_CFI(".cfi_endproc") ".size xvcpui_enter, . - xvcpui_enter\n"
-        ".popsection\n");
+        ".popsection\n" XVCPUI_SYNTAX_END);
 
 #endif // XVCPU_SIMULATED
 // -- Implementation: names
@@ -4986,6 +5108,17 @@ XVCPUI_INLINE xvcpu_bool xvcpui_control(const xvcpu *vcpu, xvcpu_control_word wo
     return (vcpu->controls[word] & bits) == bits;
 }
 
+// Without the bits that XSETBV refuses for want of others. SDM 1 "XSAVE-Supported Features".
+static xvcpu_u64 xvcpui_close_xcr0(xvcpu_u64 xcr0)
+{
+    const xvcpu_u64 avx512 = XVCPU_XCR0_OPMASK | XVCPU_XCR0_ZMM_HI256 | XVCPU_XCR0_HI16_ZMM;
+    if ((xcr0 & XVCPU_XCR0_SSE) == 0)
+        xcr0 &= ~XVCPU_XCR0_AVX;
+    if ((xcr0 & XVCPU_XCR0_AVX) == 0 || (xcr0 & avx512) != avx512)
+        xcr0 &= ~avx512;
+    return xcr0 | XVCPU_XCR0_X87;
+}
+
 // What the guest may do follows from what it is shown, row by row: the two cannot disagree.
 static void xvcpui_derive(xvcpu *vcpu)
 {
@@ -5005,7 +5138,7 @@ static void xvcpui_derive(xvcpu *vcpu)
         vcpu->xcr0_allowed |= xvcpui_feature_rows[i].xcr0;
         vcpu->xss_allowed |= xvcpui_feature_rows[i].xss;
     }
-    vcpu->xcr0_allowed &= ~vcpu->desc.xcr0_hidden | XVCPU_XCR0_X87;
+    vcpu->xcr0_allowed = xvcpui_close_xcr0(vcpu->xcr0_allowed & ~vcpu->desc.xcr0_hidden);
     if (!xvcpui_has(vcpu, XVCPU_FEATURE_XSAVE))
         vcpu->xcr0_allowed = XVCPU_XCR0_X87;
     vcpu->efer_allowed = 0;
@@ -5123,7 +5256,9 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
         return xvcpui_fail(error, XVCPU_STATUS_UNINITIALIZED_DESC, "xvcpu_cpu_desc",
                            desc->canary_first, 0);
     // CR4.VMXE says that VMX is in use, by us or by others; it is asked before `cpu` is touched, so
-    // enabling twice leaves a running one alone.
+    // enabling twice leaves a running one alone, here or on the CPU that was meant.
+    if (!xvcpui_is_cpu_id(desc->context, desc->id))
+        return xvcpui_fail(error, XVCPU_STATUS_WRONG_CPU, "desc.id is not this CPU", desc->id, 0);
     cr4 = xvcpui_read_cr4();
     if ((cr4 & XVCPU_CR4_VMXE) != 0)
         return xvcpui_fail(error, XVCPU_STATUS_VMX_BUSY, "CR4.VMXE is 1 already", cr4,
@@ -5131,8 +5266,6 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
     xvcpui_zero(cpu, sizeof *cpu);
     cpu->context = desc->context;
     cpu->id = desc->id;
-    if (!xvcpui_is_this_cpu(cpu))
-        return xvcpui_fail(error, XVCPU_STATUS_WRONG_CPU, "desc.id is not this CPU", desc->id, 0);
     status = xvcpu_probe(&cpu->caps, error);
     if (status != XVCPU_STATUS_OK)
         return status;
@@ -6428,28 +6561,33 @@ XVCPU_API xvcpu_bool xvcpu_write_guest(const xvcpu_ept *ept, const xvcpu_paging 
 
 // -- Implementation: host state
 
-// Base address of a TSS or LDT: its 16-byte descriptor in the GDT.
+// The 16-byte descriptor of a TSS or an LDT in the GDT, which the kernel may have declared as
+// anything. SDM 3A "TSS Descriptor in 64-bit mode".
+typedef struct __attribute__((packed, may_alias)) xvcpui_system_descriptor {
+    xvcpu_u16 limit_0, base_0;
+    xvcpu_u8 base_16, type, flags_limit_16, base_24;
+    xvcpu_u32 base_32, reserved;
+} xvcpui_system_descriptor;
+
+XVCPUI_INLINE const xvcpui_system_descriptor *
+xvcpui_system_descriptor_of(const xvcpui_table_register *gdt, xvcpu_u16 selector)
+{
+    return (const xvcpui_system_descriptor *)(xvcpu_uptr)(gdt->base +
+                                                          (xvcpu_u64)(selector & 0xFFF8U));
+}
+
 static xvcpu_u64 xvcpui_system_base(const xvcpui_table_register *gdt, xvcpu_u16 selector)
 {
-    const xvcpu_u8 *descriptor =
-        (const xvcpu_u8 *)(xvcpu_uptr)(gdt->base + (xvcpu_u64)(selector & 0xFFF8U));
-    xvcpu_u64 base = 0;
-    xvcpu_u32 i;
-    base |= (xvcpu_u64)descriptor[2] | (xvcpu_u64)descriptor[3] << 8;
-    base |= (xvcpu_u64)descriptor[4] << 16 | (xvcpu_u64)descriptor[7] << 24;
-    for (i = 0; i < 4; i++)
-        base |= (xvcpu_u64)descriptor[8 + i] << (32 + 8 * i);
-    return base;
+    const xvcpui_system_descriptor *descriptor = xvcpui_system_descriptor_of(gdt, selector);
+    return (xvcpu_u64)descriptor->base_0 | (xvcpu_u64)descriptor->base_16 << 16 |
+           (xvcpu_u64)descriptor->base_24 << 24 | (xvcpu_u64)descriptor->base_32 << 32;
 }
 
 static xvcpu_u32 xvcpui_system_limit(const xvcpui_table_register *gdt, xvcpu_u16 selector)
 {
-    const xvcpu_u8 *descriptor =
-        (const xvcpu_u8 *)(xvcpu_uptr)(gdt->base + (xvcpu_u64)(selector & 0xFFF8U));
-    const xvcpu_u32 limit =
-        (xvcpu_u32)descriptor[0] | (xvcpu_u32)descriptor[1] << 8 |
-        (xvcpu_u32)(descriptor[6] & 0xFU) << 16;
-    return (descriptor[6] & 0x80U) != 0 ? limit << 12 | 0xFFFU : limit;
+    const xvcpui_system_descriptor *descriptor = xvcpui_system_descriptor_of(gdt, selector);
+    const xvcpu_u32 limit = descriptor->limit_0 | (descriptor->flags_limit_16 & 0xFU) << 16;
+    return (descriptor->flags_limit_16 & 0x80U) != 0 ? limit << 12 | 0xFFFU : limit;
 }
 
 XVCPUI_INLINE void xvcpui_host_field(xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64 *known,
@@ -6961,6 +7099,7 @@ static void xvcpui_write_guest_cr4(xvcpu *vcpu, xvcpu_u64 value)
                           vcpu->caps.cr4_fixed1);
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_CTRL_CR4_READ_SHADOW, value);
     vcpu->osxsave = (value & XVCPU_CR4_OSXSAVE) != 0;
+    vcpu->ospke = (value & XVCPU_CR4_PKE) != 0;
 }
 
 // EFER.LMA and the "IA-32e mode guest" control are one thing said twice; VM entry compares them.
@@ -7211,6 +7350,7 @@ static void xvcpui_reset_guest(xvcpu *vcpu, xvcpu_bool init)
     xvcpui_set_dr6(vcpu, 0);
     xvcpui_set_dr7(vcpu, 0);
     xvcpui_zero(&vcpu->queue, sizeof vcpu->queue);
+    xvcpui_vmcs_write(vcpu, XVCPU_VMCS_CTRL_ENTRY_INTR_INFO, 0); // of an entry that did not happen
     vcpu->exit.kind = XVCPU_EXIT_PLAIN;
     vcpu->exit.answer = XVCPU_ANSWER_NONE;
     vcpu->flush_vpid = 1;
@@ -8160,7 +8300,8 @@ static __attribute__((noinline)) void xvcpui_prepare_waiting(xvcpu *vcpu)
     xvcpu_bool injected = 0;
     xvcpui_readiness ready;
 
-    if (xvcpui_events_wait(queue) != 0) {
+    // In shutdown nothing is delivered; what waits may be told the guest after a reset.
+    if (xvcpui_events_wait(queue) != 0 && !queue->triple_fault) {
         xvcpui_cancel_injection(vcpu);
         xvcpui_read_readiness(vcpu, &ready);
         if (queue->interrupted.info != 0) {
@@ -9143,20 +9284,15 @@ XVCPUI_INLINE void xvcpui_cpuid_features(const xvcpu *vcpu, xvcpu_cpuid_regs *re
         regs->ecx |= XVCPU_CPUID_1_ECX_OSXSAVE;
 }
 
-static void xvcpui_cpuid_leaf_7(xvcpu *vcpu, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
+static void xvcpui_cpuid_leaf_7(const xvcpu *vcpu, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
 {
     if (subleaf == 0) {
         regs->eax = regs->eax != 0 ? 1U : 0U; // the highest subleaf
         regs->ebx &= vcpu->cpuid_masks[XVCPUI_MASK_7_EBX];
         regs->ecx &= vcpu->cpuid_masks[XVCPUI_MASK_7_ECX];
         regs->edx &= vcpu->cpuid_masks[XVCPUI_MASK_7_EDX];
-        if (xvcpui_has(vcpu, XVCPU_FEATURE_PKU)) {
-            const xvcpu_u32 field = (vcpu->cr4_guest_owned & XVCPU_CR4_PKE) != 0
-                                        ? XVCPU_VMCS_GUEST_CR4
-                                        : XVCPU_VMCS_CTRL_CR4_READ_SHADOW;
-            if ((xvcpui_vmcs_read(vcpu, field) & XVCPU_CR4_PKE) != 0)
-                regs->ecx |= XVCPU_CPUID_7_ECX_OSPKE;
-        }
+        if (vcpu->ospke)
+            regs->ecx |= XVCPU_CPUID_7_ECX_OSPKE;
         return;
     }
     regs->eax = subleaf == 1 ? regs->eax & vcpu->cpuid_masks[XVCPUI_MASK_7_1_EAX] : 0;
@@ -9246,13 +9382,15 @@ static xvcpu_u32 xvcpui_cpuid_effective_leaf(const xvcpu *vcpu, xvcpu_u32 leaf)
 {
     const xvcpu_u32 basic = vcpu->caps.max_leaf < XVCPUI_CPUID_LAST_BASIC ? vcpu->caps.max_leaf
                                                                           : XVCPUI_CPUID_LAST_BASIC;
+    if (XVCPUI_LIKELY(leaf <= basic))
+        return leaf;
     if (leaf >= XVCPU_CPUID_LEAF_HYPERVISOR && leaf <= XVCPUI_CPUID_HYPERVISOR_LAST &&
         !vcpu->desc.hide_hypervisor)
         return leaf;
     if (leaf >= XVCPU_CPUID_LEAF_EXTENDED && leaf <= XVCPUI_CPUID_LAST_EXTENDED &&
         leaf <= vcpu->caps.max_ext_leaf)
         return leaf;
-    return leaf <= basic ? leaf : basic;
+    return basic;
 }
 
 static void xvcpui_cpuid_answer(xvcpu *vcpu, xvcpu_u32 leaf, xvcpu_u32 subleaf,
@@ -9366,14 +9504,21 @@ static __attribute__((noinline)) void xvcpui_emulate_cpuid(xvcpu *vcpu)
     if (XVCPUI_LIKELY(vcpu->desc.cpuid_entries == 0) ||
         !xvcpui_cpuid_from_table(vcpu, leaf, subleaf, &regs))
         xvcpui_cpuid_answer(vcpu, leaf, subleaf, &regs);
-    if (XVCPUI_UNLIKELY(vcpu->desc.cpuid_hook != 0))
+    if (XVCPUI_UNLIKELY(vcpu->desc.cpuid_hook != 0)) {
+        xvcpu_error why;
         vcpu->desc.cpuid_hook(vcpu, leaf, subleaf, &regs, vcpu->context);
+        // It may have looked at another virtual CPU, whose VMCS is current then.
+        if (xvcpui_check_bound(vcpu, &why) != XVCPU_STATUS_OK)
+            xvcpui_copy(&vcpu->fault, &why, sizeof why);
+    }
     xvcpui_set_cpuid(vcpu, &regs);
 }
 
 static xvcpu_action xvcpui_handle_cpuid(xvcpu *vcpu)
 {
     xvcpui_emulate_cpuid(vcpu);
+    if (XVCPUI_UNLIKELY(vcpu->fault.status != XVCPU_STATUS_OK))
+        return XVCPU_ACTION_RETURN;
     return xvcpui_skipped(vcpu);
 }
 
@@ -9399,7 +9544,10 @@ XVCPUI_INLINE void xvcpui_plain_cpuid(xvcpu *vcpu)
         xvcpui_cpuid_features(vcpu, &regs);
         xvcpui_set_cpuid(vcpu, &regs);
     } else {
-        xvcpui_emulate_cpuid(vcpu);
+        xvcpu_cpuid_regs regs;
+        xvcpui_cpuid_answer(vcpu, (xvcpu_u32)vcpu->gpr[XVCPU_RAX], (xvcpu_u32)vcpu->gpr[XVCPU_RCX],
+                            &regs);
+        xvcpui_set_cpuid(vcpu, &regs);
     }
     xvcpui_advance(vcpu, rip, length);
 }
@@ -10181,7 +10329,9 @@ static xvcpu_status xvcpui_choose_controls(xvcpu *vcpu, xvcpu_error *error)
     optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_UNRESTRICTED_GUEST; // real mode, paging off
     optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_WBINVD_EXITING; // the guest cannot flush host caches
     // A VPID that could not be flushed would serve stale translations.
-    if (vcpu->desc.vpid != 0 && (caps->ept_vpid & XVCPU_VMX_EPT_VPID_CAP_INVVPID) != 0)
+    if (vcpu->desc.vpid != 0 && (caps->ept_vpid & XVCPU_VMX_EPT_VPID_CAP_INVVPID) != 0 &&
+        (caps->ept_vpid & (XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE |
+                           XVCPU_VMX_EPT_VPID_CAP_INVVPID_ALL)) != 0)
         optional[XVCPU_WORD_PROC2] |= XVCPU_PROC2_VPID;
 
     required[XVCPU_WORD_EXIT] |= XVCPU_EXIT_HOST_64BIT;
@@ -10336,6 +10486,10 @@ XVCPU_API xvcpu_status xvcpu_create(xvcpu *vcpu, const xvcpu_desc *desc, const x
     if (desc->canary_first != 0 || desc->canary_last != 0)
         return xvcpui_fail(error, XVCPU_STATUS_UNINITIALIZED_DESC, "xvcpu_desc",
                            desc->canary_first, 0);
+    // A second object in the place of a live one would leave a VMCS active that nobody knows.
+    if (vcpu->magic == XVCPUI_MAGIC_VCPU)
+        return xvcpui_fail(error, XVCPU_STATUS_INVALID_STATE, "virtual CPU is created already", 0,
+                           0);
     if (!caps->probed)
         return xvcpui_fail(error, XVCPU_STATUS_INVALID_ARGUMENT, "caps were not probed", 0, 0);
     if (!xvcpui_can(caps, XVCPU_WORD_PROC2, XVCPU_PROC2_EPT))
@@ -10422,7 +10576,13 @@ static xvcpu_status xvcpui_set_up(xvcpu *vcpu, xvcpu_error *error)
     // preset either way, this one merely leaves no field without a legal value.
     if (xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_UNRESTRICTED_GUEST))
         return xvcpu_preset_reset(vcpu, error);
-    return xvcpu_preset_long(vcpu, 0, 0, 0, error);
+    if (xvcpui_has(vcpu, XVCPU_FEATURE_LM))
+        return xvcpu_preset_long(vcpu, 0, 0, 0, error);
+    xvcpui_reset_as_firmware(vcpu);
+    xvcpui_write_guest_cr0(vcpu, XVCPU_CR0_PE | XVCPU_CR0_MP | XVCPU_CR0_ET | XVCPU_CR0_NE |
+                                     XVCPU_CR0_WP | XVCPU_CR0_PG);
+    xvcpui_write_flat_segments(vcpu, XVCPU_AR_DB);
+    return xvcpui_take_fault(vcpu, error);
 }
 
 // A virtual CPU made for one processor may run on another if that one allows the same controls.
@@ -10445,6 +10605,12 @@ static xvcpu_status xvcpui_check_cpu(const xvcpu *vcpu, const xvcpu_cpu *cpu, xv
                                    "controls of the virtual CPU on this CPU", controls->msr,
                                    vcpu->controls[word], bad);
     }
+    // The guest may have an address in a register that this CPU's WRMSR would refuse.
+    if (cpu->caps.linear_bits < vcpu->caps.linear_bits ||
+        cpu->caps.physical_bits < vcpu->caps.physical_bits)
+        return xvcpui_fail(error, XVCPU_STATUS_UNSUPPORTED,
+                           "address widths of the virtual CPU on this CPU",
+                           (xvcpu_u64)cpu->caps.linear_bits << 8 | cpu->caps.physical_bits, 0);
     if ((vcpu->features & ~cpu->caps.features) != 0)
         return xvcpui_fail(error, XVCPU_STATUS_UNSUPPORTED,
                            "features of the virtual CPU on this CPU", cpu->caps.features,
@@ -10558,8 +10724,7 @@ XVCPU_API xvcpu_status xvcpu_set_handler(xvcpu *vcpu, xvcpu_u32 reason, xvcpu_ex
 
 XVCPUI_INLINE xvcpu_bool xvcpui_switches_msr(const xvcpu *vcpu, xvcpu_u32 i)
 {
-    return (vcpu->desc.leave_to_host & XVCPU_LEAVE_SYSCALL_MSRS) == 0 &&
-           xvcpui_has(vcpu, i == XVCPU_SWITCHED_TSC_AUX ? XVCPU_FEATURE_RDTSCP
+    return xvcpui_has(vcpu, i == XVCPU_SWITCHED_TSC_AUX ? XVCPU_FEATURE_RDTSCP
                                                         : XVCPU_FEATURE_SYSCALL);
 }
 
@@ -10580,32 +10745,45 @@ static void xvcpui_load_debug(xvcpu *vcpu)
 }
 
 // x87, SSE and further state: host out, guest in (or the other way round). XCR0 is set wide enough
-// for the side that is saved or restored, and ends as the side that comes in has it.
-static void xvcpui_swap_fpu(xvcpu *vcpu, xvcpu_bool guest_in)
+// for both sides, and ends as the side that comes in has it. Where the host has all that the guest
+// may have, that is one XSETBV, and none while the guest has the same XCR0.
+XVCPUI_INLINE void xvcpui_swap_fpu(xvcpu *vcpu, xvcpu_bool guest_in)
 {
     const xvcpu_host_state *host = &vcpu->host;
     void *out = guest_in ? vcpu->host_xsave : vcpu->guest_xsave;
     void *in = guest_in ? vcpu->guest_xsave : vcpu->host_xsave;
     if (host->xcr0 == 0) {
+        // FXSAVE may pass over the XMM registers where the host has SSE off. The guest has not.
+        const xvcpu_bool sse_off = (host->cr4 & XVCPU_CR4_OSFXSR) == 0;
+        if (XVCPUI_UNLIKELY(sse_off))
+            xvcpui_write_cr4(host->cr4 | XVCPU_CR4_OSFXSR);
         xvcpui_fxsave(out);
         xvcpui_fxrstor(in);
+        if (XVCPUI_UNLIKELY(sse_off))
+            xvcpui_write_cr4(host->cr4);
     } else {
-        const xvcpu_u64 out_mask = guest_in ? host->xcr0 : vcpu->xcr0_allowed;
-        const xvcpu_u64 in_mask = guest_in ? vcpu->xcr0_allowed : host->xcr0;
-        const xvcpu_u64 now = guest_in ? host->xcr0 : vcpu->xcr0;
-        const xvcpu_u64 then = guest_in ? vcpu->xcr0 : host->xcr0;
-        if (now != out_mask)
-            xvcpui_xsetbv(out_mask);
-        xvcpui_xsave(out, out_mask);
-        if (out_mask != in_mask)
-            xvcpui_xsetbv(in_mask);
-        xvcpui_xrstor(in, in_mask);
-        if (in_mask != then)
-            xvcpui_xsetbv(then);
+        // SSE needs no XSAVE: a host that left XCR0 as RESET made it and a guest that does not see
+        // XSAVE have XMM registers all the same.
+        const xvcpu_u64 legacy = XVCPU_XCR0_X87 | XVCPU_XCR0_SSE;
+        const xvcpu_bool own = (vcpu->desc.leave_to_host & XVCPU_LEAVE_XCR0) == 0;
+        const xvcpu_u64 guest_xcr0 = own ? vcpu->xcr0 : host->xcr0;
+        const xvcpu_u64 guest_mask = (own ? vcpu->xcr0_allowed : host->xcr0) | legacy;
+        const xvcpu_u64 host_mask = host->xcr0 | legacy;
+        const xvcpu_u64 wide = host_mask | guest_mask;
+        xvcpu_u64 *present = (xvcpu_u64 *)(void *)((xvcpu_u8 *)in + XVCPUI_XSAVE_XSTATE_BV);
+        if ((guest_in ? host->xcr0 : guest_xcr0) != wide)
+            xvcpui_xsetbv(wide);
+        xvcpui_xsave(out, guest_in ? host_mask : guest_mask);
+        // What was saved while the host's XCR0 had more bits would make XRSTOR fault.
+        if (XVCPUI_UNLIKELY((*present & ~wide) != 0))
+            *present &= wide;
+        xvcpui_xrstor(in, guest_in ? guest_mask : host_mask);
+        if ((guest_in ? guest_xcr0 : host->xcr0) != wide)
+            xvcpui_xsetbv(guest_in ? guest_xcr0 : host->xcr0);
     }
 }
 
-static void xvcpui_swap_xcr0(xvcpu *vcpu, xvcpu_bool guest_in)
+XVCPUI_INLINE void xvcpui_swap_xcr0(xvcpu *vcpu, xvcpu_bool guest_in)
 {
     const xvcpu_host_state *host = &vcpu->host;
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_XCR0) != 0)
@@ -10619,6 +10797,7 @@ static void xvcpui_swap_xcr0(xvcpu *vcpu, xvcpu_bool guest_in)
 
 static void xvcpui_load_guest(xvcpu *vcpu)
 {
+    const xvcpu_bool leave_msrs = (vcpu->desc.leave_to_host & XVCPU_LEAVE_SYSCALL_MSRS) != 0;
     xvcpu_host_state *host = &vcpu->host;
     xvcpu_u32 i;
     if (vcpu->guest_loaded)
@@ -10639,7 +10818,7 @@ static void xvcpui_load_guest(xvcpu *vcpu)
     }
     if (vcpu->desc.restore_debugctl)
         host->debugctl = xvcpui_rdmsr(XVCPU_MSR_IA32_DEBUGCTL);
-    for (i = 0; i < XVCPU_SWITCHED_COUNT; i++) {
+    for (i = 0; i < XVCPU_SWITCHED_COUNT && !leave_msrs; i++) {
         if (!xvcpui_switches_msr(vcpu, i))
             continue;
         if (i == XVCPU_SWITCHED_KERNEL_GS_BASE) // SWAPGS in the host changes it at any time
@@ -10694,6 +10873,7 @@ static void xvcpui_restore_tables(xvcpu *vcpu)
 
 static void xvcpui_load_host(xvcpu *vcpu)
 {
+    const xvcpu_bool leave_msrs = (vcpu->desc.leave_to_host & XVCPU_LEAVE_SYSCALL_MSRS) != 0;
     xvcpu_host_state *host = &vcpu->host;
     xvcpu_u32 i;
     if (!vcpu->guest_loaded)
@@ -10702,7 +10882,7 @@ static void xvcpui_load_host(xvcpu *vcpu)
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) == 0)
         xvcpui_swap_fpu(vcpu, 0);
     xvcpui_swap_xcr0(vcpu, 0);
-    for (i = 0; i < XVCPU_SWITCHED_COUNT; i++) {
+    for (i = 0; i < XVCPU_SWITCHED_COUNT && !leave_msrs; i++) {
         if (!xvcpui_switches_msr(vcpu, i))
             continue;
         if (i == XVCPU_SWITCHED_KERNEL_GS_BASE) // SWAPGS in the guest does not exit
@@ -10802,6 +10982,8 @@ XVCPU_API xvcpu_status xvcpu_set_budget(xvcpu *vcpu, xvcpu_u64 tsc_ticks, xvcpu_
                                XVCPU_PIN_PREEMPTION_TIMER);
     vcpu->budget_ticks = tsc_ticks;
     vcpu->budget_end = xvcpui_rdtsc() + tsc_ticks;
+    if (vcpu->budget_end < tsc_ticks)
+        vcpu->budget_end = ~(xvcpu_u64)0;
     vcpu->controls[XVCPU_WORD_PIN] |= XVCPU_PIN_PREEMPTION_TIMER;
     // Where the processor saves what is left, exits handled inside cost the budget nothing.
     if (xvcpui_can(&vcpu->caps, XVCPU_WORD_EXIT, XVCPU_EXIT_SAVE_PREEMPTION_TIMER))
@@ -10900,7 +11082,22 @@ static XVCPUI_COLD xvcpu_action xvcpui_exception_exit(xvcpu *vcpu)
     return XVCPU_ACTION_INJECTED;
 }
 
-static xvcpu_action xvcpui_dispatch_user(xvcpu *vcpu, xvcpu_exit *exit)
+// After code of the caller's in the middle of a run. It may have looked at another virtual CPU,
+// whose VMCS is current then, and have changed what the host finds itself with after the next exit.
+// False: the guest cannot go on, as it was unbound for one; vcpu->fault says why.
+static xvcpu_bool xvcpui_resume_guest(xvcpu *vcpu)
+{
+    xvcpu_error why;
+    if (xvcpui_check_bound(vcpu, &why) != XVCPU_STATUS_OK ||
+        xvcpui_refresh_host(vcpu, &why) != XVCPU_STATUS_OK) {
+        xvcpui_copy(&vcpu->fault, &why, sizeof why);
+        return 0;
+    }
+    xvcpui_load_guest(vcpu);
+    return 1;
+}
+
+static __attribute__((noinline)) xvcpu_action xvcpui_dispatch_user(xvcpu *vcpu, xvcpu_exit *exit)
 {
     xvcpu_action action;
     if (exit->reason == XVCPU_EXIT_REASON_EXCEPTION_NMI &&
@@ -10908,7 +11105,17 @@ static xvcpu_action xvcpui_dispatch_user(xvcpu *vcpu, xvcpu_exit *exit)
         return XVCPU_ACTION_DEFAULT;
     xvcpui_load_host(vcpu);
     action = vcpu->handlers[exit->reason](vcpu, exit, vcpu->handler_context[exit->reason]);
-    xvcpui_load_guest(vcpu);
+    if (!xvcpui_resume_guest(vcpu))
+        return XVCPU_ACTION_RETURN;
+    // Answered here or between two runs, that makes no difference.
+    if ((action == XVCPU_ACTION_HANDLED || action == XVCPU_ACTION_INJECTED) &&
+        exit->answer != XVCPU_ANSWER_NONE) {
+        xvcpu_error why;
+        if (xvcpui_complete(vcpu, &why) != XVCPU_STATUS_OK) {
+            xvcpui_copy(&vcpu->fault, &why, sizeof why);
+            return XVCPU_ACTION_RETURN;
+        }
+    }
     return action;
 }
 
@@ -10934,8 +11141,7 @@ XVCPUI_INLINE xvcpu_action xvcpui_dispatch(xvcpu *vcpu, xvcpu_exit *exit)
         xvcpu_action action;
         xvcpui_load_host(vcpu);
         action = xvcpui_builtin(vcpu, exit);
-        xvcpui_load_guest(vcpu);
-        return action;
+        return xvcpui_resume_guest(vcpu) ? action : XVCPU_ACTION_RETURN;
     }
     if (XVCPUI_UNLIKELY(reason == XVCPU_EXIT_REASON_EXCEPTION_NMI))
         return xvcpui_exception_exit(vcpu);
@@ -11032,10 +11238,11 @@ static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
         if (exit->reason == XVCPU_EXIT_REASON_EPT_VIOLATION)
             xvcpui_decode_mmio_exit(vcpu);
 #endif
+        // Now, as a handler may set the next budget.
+        if (XVCPUI_UNLIKELY(exit->reason == XVCPU_EXIT_REASON_PREEMPTION_TIMER))
+            xvcpui_stop_timer(vcpu);
         action = xvcpui_dispatch(vcpu, exit);
     } while (XVCPUI_LIKELY(action != XVCPU_ACTION_RETURN));
-    if (exit->reason == XVCPU_EXIT_REASON_PREEMPTION_TIMER)
-        xvcpui_stop_timer(vcpu);
     return xvcpui_take_fault(vcpu, error);
 }
 

@@ -125,13 +125,30 @@ static void guest_sse_without_xsave(void *argument)
     stop();
 }
 
+static void host_without_sse(void *argument)
+{
+    fpu_guest_state state;
+    sim_processor *host = sim_this_cpu();
+    (void)argument;
+    memset(&state, 0, sizeof state);
+    state.components = 2;
+    host->cr4 &= ~(XVCPU_CR4_OSFXSR | XVCPU_CR4_OSXMMEXCPT);
+    sim_snapshot();
+    start();
+    fpu_run_twice(&state);
+    stop();
+}
+
 static void xcr0_hidden_half(void *argument)
 {
     fpu_guest_state state;
     memset(&state, 0, sizeof state);
-    state.components = 2;
     wanted.xcr0_hidden = *(const xvcpu_u64 *)argument;
+    sim_this_cpu()->xcr0 = XVCPU_XCR0_X87;
+    sim_snapshot();
     start();
+    // What is left can be set, all of it.
+    OK(xvcpu_set(&vcpus[0], XVCPU_REG_XCR0, vcpus[0].xcr0_allowed, &error));
     fpu_run_twice(&state);
     stop();
 }
@@ -145,6 +162,7 @@ static void host_xcr0_shrinks(void *argument)
     state.components = 2;
     host->xcr0 = XVCPU_XCR0_X87 | XVCPU_XCR0_SSE | XVCPU_XCR0_AVX;
     sim_snapshot();
+    wanted.hide_features = XVCPU_BIT64(XVCPU_FEATURE_AVX);
     start();
     fpu_run_twice(&state);
     host->xcr0 = XVCPU_XCR0_X87 | XVCPU_XCR0_SSE;
@@ -255,6 +273,32 @@ static void handler_unbinds(void *argument)
     OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, unbinds, NULL, &error));
     sim_set_guest(guest_cpuid_then_vmcall, NULL);
     FAILS(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
+    sim_expect_host(0);
+    stop();
+}
+
+// What a kernel with lazy x87 switching does when a handler computes, or waits and is scheduled.
+static xvcpu_action changes_the_host(xvcpu *vcpu, xvcpu_exit *exit, void *context)
+{
+    (void)vcpu;
+    (void)exit;
+    (void)context;
+    sim_this_cpu()->cr0 ^= XVCPU_CR0_TS;
+    sim_this_cpu()->cr3 += 0x1000;
+    sim_snapshot();
+    return XVCPU_ACTION_DEFAULT;
+}
+
+static void handler_changes_host(void *argument)
+{
+    if (*(const xvcpu_u64 *)argument != 0) {
+        sim_this_cpu()->cr0 |= XVCPU_CR0_TS;
+        sim_snapshot();
+    }
+    start();
+    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, changes_the_host, NULL, &error));
+    sim_set_guest(guest_cpuid_then_vmcall, NULL);
+    run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_expect_host(0);
     stop();
 }
@@ -422,6 +466,67 @@ static void bind_32bit_paged_only(void *argument)
     stop();
 }
 
+// -- Life cycle
+
+static void created_twice(void *argument)
+{
+    xvcpu_desc desc;
+    (void)argument;
+    start();
+    memset(&desc, 0, sizeof desc);
+    desc.ept = &ept;
+    FAILS(xvcpu_create(&vcpus[0], &desc, &cpu.caps, &error), INVALID_STATE);
+    OK(xvcpu_cpu_disable(&cpu, &error)); // went round and round: the list had no way out
+    OK(xvcpu_destroy(&vcpus[1], &error));
+    OK(xvcpu_destroy(&vcpus[0], &error));
+    xvcpu_ept_destroy(&ept);
+}
+
+static void enabled_on_wrong_cpu(void *argument)
+{
+    xvcpu_cpu_desc desc;
+    (void)argument;
+    memset(&desc, 0, sizeof desc);
+    desc.id = 1;
+    (void)sim_cpu(1);
+    OK(xvcpu_cpu_enable(&cpu, &desc, &error));
+    (void)sim_cpu(0);
+    FAILS(xvcpu_cpu_enable(&cpu, &desc, &error), WRONG_CPU);
+    (void)sim_cpu(1);
+    OK(xvcpu_cpu_disable(&cpu, &error));
+}
+
+static void guest_wide_gs(sim_guest *g)
+{
+    // Canonical for a processor of 57 bits, and WRMSR goes by the processor, not by CR4.LA57.
+    sim_check(!sim_guest_wrmsr(g, XVCPU_MSR_IA32_KERNEL_GS_BASE, XVCPU_BIT64(50)));
+    sim_exit_vmcall(g);
+}
+
+static void narrower_cpu(void *argument)
+{
+    static xvcpu_cpu narrow;
+    xvcpu_cpu_desc desc;
+    sim_cpuid_row *row;
+    (void)argument;
+    memset(&desc, 0, sizeof desc);
+    desc.id = 1;
+    wanted.hide_features = XVCPU_BIT64(XVCPU_FEATURE_LA57);
+    row = sim_cpuid_find(sim_cpu_at(1), XVCPU_CPUID_LEAF_ADDRESS_SIZES, 0);
+    sim_check(row && (row->regs.eax >> 8 & 0xFFU) == 57);
+    row->regs.eax = (row->regs.eax & 0xFFU) | 48U << 8;
+    start();
+    sim_set_guest(guest_wide_gs, NULL);
+    run_to(XVCPU_EXIT_REASON_VMCALL);
+    OK(xvcpu_unbind(&vcpus[0], &error));
+    (void)sim_cpu(1);
+    OK(xvcpu_cpu_enable(&narrow, &desc, &error));
+    FAILS(xvcpu_bind(&vcpus[0], &narrow, &error), UNSUPPORTED);
+    OK(xvcpu_cpu_disable(&narrow, &error));
+    (void)sim_cpu(0);
+    stop();
+}
+
 // -- List
 
 typedef struct test {
@@ -437,6 +542,8 @@ static test tests[] = {
      guest_sse_without_xsave, 0},
     {"tigerlake", "a guest without XSAVE lost its XMM registers and saw the host's",
      guest_sse_without_xsave, 0},
+    {"nehalem", "a host with SSE off: FXSAVE left the guest's XMM registers out",
+     host_without_sse, 0},
     {NULL, "xcr0_hidden without SSE: XSETBV of AVX alone in the host", xcr0_hidden_half,
      XVCPU_XCR0_SSE},
     {NULL, "xcr0_hidden without AVX: XSETBV of AVX-512 alone in the host", xcr0_hidden_half,
@@ -449,6 +556,10 @@ static test tests[] = {
      handler_other_vcpu, 0},
     {NULL, "a CPUID hook that looks at another virtual CPU left its VMCS current",
      hook_other_vcpu, 0},
+    {NULL, "a handler that set CR0.TS and switched CR3: #NM in the host, an old CR3",
+     handler_changes_host, 0},
+    {NULL, "a handler that cleared CR0.TS found it set again, and an old CR3",
+     handler_changes_host, 1},
     {NULL, "a handler that unbinds: the run went on without a VMCS", handler_unbinds, 0},
     {NULL, "a handler's answer was thrown away with ACTION_HANDLED", handler_answers, 0},
     {NULL, "a budget beyond the end of the TSC ended at once", budget_without_end, 0},
@@ -457,6 +568,10 @@ static test tests[] = {
     {NULL, "an interrupt waiting at a triple fault was injected after the reset",
      shutdown_then_reset, 0},
     {NULL, "an event of a run that failed was injected after the reset", failed_run_then_reset, 0},
+    {NULL, "a live virtual CPU was created again: disable never ended", created_twice, 0},
+    {NULL, "enabling on the wrong processor forgot the one in use", enabled_on_wrong_cpu, 0},
+    {"tigerlake", "bound to a processor with narrower addresses: WRMSR of the guest's would fault",
+     narrower_cpu, 0},
     {"nehalem", "no unrestricted guest and LM hidden: could not be bound", bind_32bit_paged_only,
      0},
 };

@@ -500,7 +500,9 @@ void xvcpui_fxsave(void *area)
     sim_processor *cpu = sim_host("FXSAVE");
     sim_counts.xsave++;
     sim_fpu_ready(cpu, "FXSAVE", area, 16);
-    sim_put_legacy(cpu, area, XVCPU_XCR0_X87 | XVCPU_XCR0_SSE);
+    // With SSE off processors may leave the XMM registers out, and these do.
+    sim_put_legacy(cpu, area, (cpu->cr4 & XVCPU_CR4_OSFXSR) != 0 ? XVCPU_XCR0_X87 | XVCPU_XCR0_SSE
+                                                                 : XVCPU_XCR0_X87);
 }
 
 void xvcpui_fxrstor(const void *area)
@@ -511,7 +513,8 @@ void xvcpui_fxrstor(const void *area)
     if ((sim_take(area, 24, 4) >> 16) != 0)
         sim_gp("FXRSTOR", "MXCSR reserved bits", sim_take(area, 24, 4), 0);
     cpu->fpu[0] = sim_take(area, sim_components[0].offset, 8);
-    cpu->fpu[1] = sim_take(area, sim_components[1].offset, 8);
+    if ((cpu->cr4 & XVCPU_CR4_OSFXSR) != 0)
+        cpu->fpu[1] = sim_take(area, sim_components[1].offset, 8);
 }
 
 void xvcpui_host_nmi(void)
