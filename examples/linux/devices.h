@@ -1,4 +1,4 @@
-// The PC a Linux guest expects to find, as little of it as it takes: two interrupt controllers
+// The PC a Linux guest expects to find, as little of it as it takes: an interrupt controller
 // (8259), a timer (8254), a serial port (16550), a clock chip (CMOS) and the reset line of the
 // keyboard controller. Plain C without a library: it also runs in a hosted test.
 //
@@ -10,57 +10,45 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct pic_chip {
-    uint8_t lines;   // level of the eight inputs, to find edges
-    uint8_t level;   // inputs that are level-triggered (ELCR)
-    uint8_t irr;     // requested
-    uint8_t isr;     // in service
-    uint8_t imr;     // masked
-    uint8_t vector; // of input 0
-    uint8_t init;    // which initialisation word comes next, 0 when none is awaited
-    bool has_icw4;
-    bool single;
-    bool auto_eoi;
-    bool read_isr;
+struct pic {
+    uint8_t irr; // requested
+    uint8_t isr; // in service
+    uint8_t imr; // masked
+    uint8_t vector;    // of input 0
+    uint8_t init_left; // how many initialisation words are still to come
 };
 
-struct pit_channel {
-    uint64_t start;   // guest time at which counting began
+struct pit {
+    uint64_t start;  // guest time at which counting began
     uint64_t period; // 1..65536 input clocks
-    uint64_t fired;   // output events since start
-    uint16_t latch;
-    uint8_t mode;
-    uint8_t access; // 1 low byte, 2 high byte, 3 low then high
-    uint8_t status;
-    uint8_t low_byte;
+    uint64_t fired;  // periods since start that are over
     bool counting;
-    bool latched;
-    bool status_latched;
-    bool second_write;
-    bool second_read;
+    bool periodic;
+    bool second_write; // the high byte of a count comes next
+    uint8_t low_byte;
 };
 
 struct uart {
-    uint8_t ier, lcr, mcr, fcr, scratch, divisor_low, divisor_high;
+    uint8_t ier, fcr, lcr, mcr;
     bool transmitter_empty; // the interrupt condition, not the line status bit
+    bool line;              // the interrupt output, to find its edges
 };
 
 struct devices {
     uint64_t tsc_hz;
     uint64_t now;
     void (*console)(uint8_t byte);
-    struct pic_chip pic[2];
-    struct pit_channel pit[3];
+    struct pic pic;
+    struct pit pit;
     struct uart uart;
-    uint8_t port61;
     uint8_t cmos_index;
     uint8_t cmos[128];
-    bool reset;               // the guest pulled the processor's reset line
-    uint64_t unknown_reads;   // of ports nobody is behind: they read as all ones
+    bool reset;              // the guest pulled the processor's reset line
+    uint64_t unknown_reads;  // of ports nobody is behind: they read as all ones
     uint64_t unknown_writes; // and these went nowhere
 };
 
-// Power-on state. console receives each byte the guest sends to its first serial port.
+// Power-on state. console receives each byte the guest sends to its serial port.
 void devices_init(struct devices *d, uint64_t tsc_hz, uint64_t now, void (*console)(uint8_t byte));
 
 // Moves time on and raises the interrupts that became due.
@@ -71,14 +59,11 @@ uint64_t devices_next_event(const struct devices *d);
 
 // One port access of 1, 2 or 4 bytes.
 uint32_t devices_in(struct devices *d, uint16_t port, unsigned size);
-void devices_out(struct devices *d, uint16_t port, unsigned size, uint32_t value);
-
-// Level of one of the sixteen interrupt lines, for devices that live elsewhere.
-void pic_set_line(struct devices *d, unsigned irq, bool raised);
+void devices_out(struct devices *d, uint16_t port, uint32_t value);
 
 // The vector the processor would get if it acknowledged now, -1 while nothing asks for it; and
 // the acknowledgement itself.
 int pic_vector(const struct devices *d);
-uint8_t pic_acknowledge(struct devices *d);
+void pic_acknowledge(struct devices *d);
 
 #endif

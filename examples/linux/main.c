@@ -6,28 +6,21 @@
 
 // -- The library and what it needs from the kernel
 
-static void log_line(unsigned level, const char *item, const char *text, u64 a, u64 b);
-
-
 #define XVCPU_VIRT_TO_PHYS(context, pointer) ((void)(context), phys_of(pointer))
 #define XVCPU_PHYS_TO_VIRT(context, pa) ((void)(context), virt_of(pa))
 #define XVCPU_ALLOC_PAGE(context) ((void)(context), page_alloc())
 #define XVCPU_FREE_PAGE(context, page) ((void)(context), page_free(page))
 #define XVCPU_LOG(context, level, item, text, a, b)                                                \
-    ((void)(context), log_line((unsigned)(level), (item), (text), (a), (b)))
+    ((void)(context), (level) <= XVCPU_LOG_WARNING                                                 \
+                          ? kprintf("xvcpu: %s: %s (0x%lx, 0x%lx)\n", item, text, (u64)(a),        \
+                                    (u64)(b))                                                      \
+                          : (void)0)
 // Ticks between an exit and the next entry, by exit reason: here one tick is one instruction.
 static u64 exit_tsc, host_ticks[128];
 #define XVCPU_TRACE_EXIT(vcpu) (exit_tsc = rdtsc())
 #define XVCPU_TRACE_ENTRY(vcpu) (host_ticks[(vcpu)->exit.reason & 127u] += rdtsc() - exit_tsc)
 #define XVCPU_IMPLEMENTATION
 #include "../../xvcpu.h"
-
-static void log_line(unsigned level, const char *item, const char *text, u64 a, u64 b)
-{
-    if (level <= XVCPU_LOG_WARNING) {
-        kprintf("xvcpu: %s: %s (0x%lx, 0x%lx)\n", item, text, a, b);
-    }
-}
 
 // -- The virtual machine
 
@@ -36,27 +29,33 @@ static void log_line(unsigned level, const char *item, const char *text, u64 a, 
 #define PAGES_2M 512u
 #define GUEST_TSC_HZ 100000000ull // as the command line in payload.sh says
 #define MARKER "xvcpu-linux: userspace reached"
-#define RFLAGS_IF 0x200u
 
 static xvcpu_cpu cpu;
 static xvcpu_ept ept;
 static xvcpu vcpu;
 static struct devices devices;
-static u64 tsc_offset;   // guest time is the processor's TSC plus this
-static u64 time_skipped; // how far it was moved ahead while the guest slept
+static u64 tsc_offset; // guest time is the processor's TSC plus this
 static bool marker_seen;
+static u64 returned[128]; // exits the library handed to us, by reason; it handles the others
 
-// What was asked for and refused, to see what a guest would like to have.
-static struct msr_count {
-    u32 index;
-    u32 count;
-} refused_msrs[32];
+// MSRs the library leaves to us: the guest gets #GP, which Linux takes for "there is none".
+static u32 refused_msrs[32];
+static u32 refused_count;
 
 static void must(xvcpu_status status, const xvcpu_error *error, const char *what)
 {
     if (status != XVCPU_STATUS_OK) {
-        kernel_panic("%s: %s: %s (%s, value 0x%lx, bits 0x%lx)", what, xvcpu_status_name(status),
-                     xvcpu_status_text(status), error->detail, error->value, error->bits);
+        kprintf("linux: cannot %s: %s: %s (value 0x%lx, bits 0x%lx)\n", what,
+                xvcpu_status_text(status), error->detail, error->value, error->bits);
+        kernel_exit(1);
+    }
+}
+
+static void need(xvcpu_control_word word, u64 control, const char *what)
+{
+    if (!(cpu.caps.controls[word].may_be_1 & control)) {
+        kprintf("linux: this processor has no %s\n", what);
+        kernel_exit(1);
     }
 }
 
@@ -86,13 +85,13 @@ static const char *port_access(const xvcpu_exit *exit)
 {
     const xvcpu_exit_io *io = &exit->u.io;
     if (io->string) {
-        return "string I/O is not part of this example";
+        return "the guest used string I/O (INS or OUTS), which this example does not do";
     }
     if (io->in) {
         xvcpu_answer_done(&vcpu, devices_in(&devices, io->port, io->bytes));
         return NULL;
     }
-    devices_out(&devices, io->port, io->bytes, (u32)exit->value);
+    devices_out(&devices, io->port, (u32)exit->value);
     xvcpu_answer_done(&vcpu, 0);
     return devices.reset ? "the guest reset itself" : NULL;
 }
@@ -103,8 +102,8 @@ static const char *halted(void)
     xvcpu_error error;
     u64 rflags, next = devices_next_event(&devices);
     must(xvcpu_get(&vcpu, XVCPU_REG_RFLAGS, &rflags, &error), &error, "get RFLAGS");
-    if (!(rflags & RFLAGS_IF)) {
-        return "the guest is off"; // without ACPI, this is how Linux ends
+    if (!(rflags & XVCPU_RFLAGS_IF)) {
+        return "the guest is off"; // without ACPI this, for ever, is how Linux ends
     }
     if (pic_vector(&devices) < 0) {
         if (next == UINT64_MAX) {
@@ -112,7 +111,6 @@ static const char *halted(void)
         }
         u64 now = guest_now();
         if (next > now) {
-            time_skipped += next - now;
             tsc_offset += next - now;
             must(xvcpu_set(&vcpu, XVCPU_REG_TSC_OFFSET, tsc_offset, &error), &error, "set TSC");
         }
@@ -122,13 +120,13 @@ static const char *halted(void)
 
 static const char *refuse_msr(u32 index)
 {
-    struct msr_count *entry = refused_msrs;
-    struct msr_count *last = refused_msrs + sizeof refused_msrs / sizeof refused_msrs[0] - 1;
-    while (entry < last && entry->count && entry->index != index) {
-        entry++;
+    u32 n = 0;
+    while (n < refused_count && refused_msrs[n] != index) {
+        n++;
     }
-    entry->index = index;
-    entry->count++;
+    if (n == refused_count && n < sizeof refused_msrs / sizeof refused_msrs[0]) {
+        refused_msrs[refused_count++] = index;
+    }
     xvcpu_answer_fault(&vcpu, XVCPU_EXCEPTION_GP, 0);
     return NULL;
 }
@@ -136,6 +134,7 @@ static const char *refuse_msr(u32 index)
 // Null: go on. Otherwise why not.
 static const char *handle(const xvcpu_exit *exit)
 {
+    returned[exit->reason & 127u]++;
     switch (exit->reason) {
     case XVCPU_EXIT_REASON_IO_INSTRUCTION:
         return port_access(exit);
@@ -152,11 +151,11 @@ static const char *handle(const xvcpu_exit *exit)
         cli();
         return NULL;
     case XVCPU_EXIT_REASON_TRIPLE_FAULT:
-        return "triple fault";
+        return "the guest triple-faulted";
     default:
-        kprintf("exit %s, RIP 0x%lx, qualification 0x%lx\n", xvcpu_exit_reason_name(exit->reason),
-                exit->rip, exit->qualification);
-        return "an exit nobody handles";
+        kprintf("linux: exit %s at RIP 0x%lx, qualification 0x%lx\n",
+                xvcpu_exit_reason_name(exit->reason), exit->rip, exit->qualification);
+        return "an exit this example does not handle";
     }
 }
 
@@ -175,7 +174,7 @@ static const char *step(void)
     if (vector >= 0) {
         must(xvcpu_raise_interrupt(&vcpu, (u8)vector, &error), &error, "raise interrupt");
     }
-    must(xvcpu_run(&vcpu, &error), &error, "run");
+    must(xvcpu_run(&vcpu, &error), &error, "run the guest");
     if (vector >= 0 && !xvcpu_cancel_interrupt(&vcpu, (u8)vector)) {
         pic_acknowledge(&devices);
     }
@@ -187,28 +186,32 @@ static const char *step(void)
 
 static void set_up(void)
 {
-    static xvcpu_cpu_desc cpu_desc;
-    static xvcpu_ept_desc ept_desc;
-    static xvcpu_desc desc;
+    const xvcpu_ept_desc ept_desc = {0};
+    // Protection keys: an emulated model that has them does not say where XSAVE keeps them.
+    const xvcpu_desc desc = {.ept = &ept, .hide_features = XVCPU_BIT64(XVCPU_FEATURE_PKU)};
     xvcpu_error error;
     struct linux_entry entry;
 
+    must(xvcpu_cpu_enable(&cpu, NULL, &error), &error, "enable VMX");
+    need(XVCPU_WORD_PROC2, XVCPU_PROC2_EPT, "EPT, without which xvcpu.h runs no guest");
+    need(XVCPU_WORD_PROC2, XVCPU_PROC2_UNRESTRICTED_GUEST,
+         "\"unrestricted guest\", and Linux starts without paging");
+    need(XVCPU_WORD_PIN, XVCPU_PIN_PREEMPTION_TIMER,
+         "VMX-preemption timer, by which this example keeps the guest's timer");
+
     u8 *ram = page_alloc_contiguous(GUEST_RAM / KERNEL_PAGE_SIZE, PAGES_2M);
-    if (!ram) {
-        kernel_panic("no memory for the guest");
-    }
-    const char *problem = linux_load(ram, GUEST_RAM, disk_read, &entry);
+    const char *problem =
+        ram ? linux_load(ram, GUEST_RAM, disk_read, &entry) : "too little memory for the guest";
     if (problem) {
-        kernel_panic("%s", problem);
+        kprintf("linux: %s\n", problem);
+        kernel_exit(1);
     }
-    must(xvcpu_cpu_enable(&cpu, &cpu_desc, &error), &error, "enable VMX");
-    must(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error), &error, "create EPT");
+    must(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error), &error, "create the EPT");
     must(xvcpu_ept_map(&ept, 0, phys_of(ram), GUEST_RAM, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error),
          &error, "map guest memory");
-    desc.ept = &ept;
-    must(xvcpu_create(&vcpu, &desc, &cpu.caps, &error), &error, "create");
-    must(xvcpu_bind(&vcpu, &cpu, &error), &error, "bind");
-    must(xvcpu_preset_protected(&vcpu, entry.rip, 0, &error), &error, "preset");
+    must(xvcpu_create(&vcpu, &desc, &cpu.caps, &error), &error, "create the virtual CPU");
+    must(xvcpu_bind(&vcpu, &cpu, &error), &error, "bind it");
+    must(xvcpu_preset_protected(&vcpu, entry.rip, 0, &error), &error, "set its registers");
     must(xvcpu_set(&vcpu, XVCPU_REG_RSI, entry.rsi, &error), &error, "set RSI");
 
     tsc_offset = 0 - rdtsc(); // the guest's time begins at 0
@@ -216,34 +219,52 @@ static void set_up(void)
     devices_init(&devices, GUEST_TSC_HZ, guest_now(), console);
 }
 
+static const char *msr_name(u32 index)
+{
+    switch (index) { // some that xvcpu.h has no name for
+    case 0x34:
+        return "SMI_COUNT";
+    case 0x4e:
+        return "PPIN_CTL";
+    case 0x64e:
+        return "PPERF";
+    case 0xc0011029:
+        return "AMD DE_CFG";
+    default:
+        return xvcpu_msr_name(index);
+    }
+}
+
 static void report(u64 ticks)
 {
-    kprintf("%-24s %10s %22s\n", "exit reason", "count", "host instructions each");
-    u64 exits = 0, host = 0;
+    u64 host = 0;
+    kprintf("\nWhy the guest exited, how often, how often the library left it to the VMM, and how\n"
+            "many instructions the host then executed until the next entry, on average:\n\n"
+            "%-18s %8s %8s %14s\n", "exit reason", "exits", "to VMM", "instructions");
     for (u32 reason = 0; reason < XVCPU_EXIT_REASON_COUNT; reason++) {
         u64 count = vcpu.statistics.exits[reason];
         if (count) {
-            kprintf("%-24s %10lu %22lu\n", xvcpu_exit_reason_name(reason), count,
-                    host_ticks[reason] / count);
+            kprintf("%-18s %8lu %8lu %14lu\n", xvcpu_exit_reason_name(reason), count,
+                    returned[reason], host_ticks[reason] / count);
             host += host_ticks[reason];
         }
-        exits += count;
     }
-    kprintf("%-24s %10lu %22lu\n", "all", exits, host / (exits ? exits : 1));
-    kprintf("port accesses nobody answered: %lu reads, %lu writes\n", devices.unknown_reads,
-            devices.unknown_writes);
-    for (const struct msr_count *entry = refused_msrs; entry->count; entry++) {
-        kprintf("MSR 0x%x refused %u times (%s)\n", entry->index, entry->count,
-                xvcpu_msr_name(entry->index));
+    kprintf("\nin all %lu million instructions (the emulator's TSC counts them), the host's: %lu\n",
+            ticks / 1000000, host / 1000000);
+    kprintf("ports without a device: %lu reads (got all ones), %lu writes (ignored)\n",
+            devices.unknown_reads, devices.unknown_writes);
+    kprintf("MSRs refused with #GP:");
+    for (u32 n = 0; n < refused_count; n++) {
+        kprintf("%s %s (%xh)", n ? "," : "", msr_name(refused_msrs[n]), refused_msrs[n]);
     }
-    kprintf("%lu million instructions, guest and host; %lu million ticks slept through\n",
-            ticks / 1000000, time_skipped / 1000000);
+    kprintf("\n");
 }
 
 int kernel_main(void)
 {
     const char *end = NULL;
     set_up();
+    kprintf("linux: a guest with %u MiB of memory starts\n", GUEST_RAM / MIB);
     u64 start = exit_tsc = rdtsc();
     while (!end) {
         end = step();
@@ -251,6 +272,7 @@ int kernel_main(void)
     u64 ticks = rdtsc() - start;
     kprintf("linux: %s\n", end);
     report(ticks);
-    kprintf("linux: %s\n", marker_seen ? "PASS" : "FAIL");
+    kprintf("\nlinux: %s\n", marker_seen ? "PASS, the guest reached its userspace"
+                                          : "FAIL, the guest did not reach its userspace");
     return marker_seen ? 0 : 1;
 }

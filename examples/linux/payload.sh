@@ -4,7 +4,8 @@
 #
 #   payload.sh [OUTPUT_DIRECTORY]          default: build/linux in the project
 #
-# Nothing is installed: packages are fetched with "apt-get download" and only unpacked.
+# Nothing is installed: packages are fetched with "apt-get download" and only unpacked. Where apt
+# has no package lists yet they are fetched once, which alone needs root or sudo.
 # LINUX_IMAGE=bzImage and BUSYBOX=static-binary in the environment take their place, for
 # systems without apt. A second call does nothing unless this script or init has changed.
 #
@@ -26,9 +27,10 @@ out=${1:-$(cd "$here/../.." && pwd)/build/linux}
 # No PCI, ACPI or APIC: main.c has none. The TSC frequency given here is the one main.c uses for
 # its timer; as one TSC tick is one emulated instruction, a low one makes delays and timer ticks
 # cheap. The rest saves work: no self-tests, no clearing of pages before use, no patching against
-# processor flaws, no moving of the kernel.
+# processor flaws, no moving of the kernel; and a kernel that panics resets at once, which ends the
+# VM, instead of waiting for ever.
 cmdline="console=ttyS0 quiet loglevel=3 acpi=off pci=off nolapic noapic tsc_early_khz=100000 \
-nokaslr mitigations=off cryptomgr.notests init_on_alloc=0"
+nokaslr mitigations=off cryptomgr.notests init_on_alloc=0 panic=-1"
 cmdline=${LINUX_CMDLINE:-$cmdline}
 
 die() {
@@ -36,22 +38,51 @@ die() {
     exit 1
 }
 
+offline="LINUX_IMAGE and BUSYBOX may name local files instead, see the top of this script"
+updated=
+
+# The package lists of a fresh system are missing or old: brought up to date once, if need be.
+update_lists() {
+    local run=()
+    [ -z "$updated" ] || return 1
+    updated=yes
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null || { [ ! -t 0 ] && ! sudo -n true 2>/dev/null; }; then
+            echo "payload.sh: the lists of apt are missing or old: run 'apt-get update' as root" >&2
+            return 1
+        fi
+        run=(sudo)
+    fi
+    echo "payload.sh: bringing apt's package lists up to date" >&2
+    # It also succeeds when a list could not be had: what counts is the download after it.
+    "${run[@]}" apt-get -qq update >"$out/apt.log" 2>&1
+}
+
+download() {
+    (cd "$out/deb" && apt-get -qq download "$1" >"$out/apt.log" 2>&1)
+}
+
+# The metapackage names the current kernel.
+kernel_package() {
+    apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+        sed -n 's/^ *Depends: \(linux-image-.*-cloud-amd64\)$/\1/p' | head -n 1
+}
+
+# kept PATTERN: the newest package file of that name that an earlier call fetched.
+kept() {
+    find "$out/deb" -name "$1" | sort -V | tail -n 1
+}
+
 # fetch PACKAGE: unpacks the package into $out/root, from a kept copy when there is one.
 fetch() {
-    local deb
-    deb=$(find "$out/deb" -name "$1_*.deb" | sort | tail -n 1)
-    if [ -z "$deb" ]; then
-        if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-            die "apt-get and dpkg-deb not found: set LINUX_IMAGE and BUSYBOX instead"
-        fi
-        (cd "$out/deb" && apt-get -qq download "$1" 2>"$out/apt.log") || {
+    if [ -z "$(kept "$1_*.deb")" ]; then
+        echo "payload.sh: downloading $1" >&2
+        download "$1" || { update_lists && download "$1"; } || {
             cat "$out/apt.log" >&2
-            die "cannot download $1 (no network, or run 'apt-get update' first);" \
-                "LINUX_IMAGE and BUSYBOX may name local files instead"
+            die "cannot download the package $1: is there a network? $offline"
         }
-        deb=$(find "$out/deb" -name "$1_*.deb" | sort | tail -n 1)
     fi
-    dpkg-deb -x "$deb" "$out/root"
+    dpkg-deb -x "$(kept "$1_*.deb")" "$out/root"
 }
 
 # Four bytes, little-endian, of a number.
@@ -74,20 +105,29 @@ fi
 mkdir -p "$out/deb"
 
 kernel=${LINUX_IMAGE:-}
+busybox=${BUSYBOX:-}
+if [ -z "$kernel" ] || [ -z "$busybox" ]; then
+    for tool in apt-get apt-cache dpkg-deb; do
+        command -v $tool >/dev/null || die "no $tool here: set LINUX_IMAGE and BUSYBOX"
+    done
+fi
 if [ -z "$kernel" ]; then
-    # The metapackage names the current kernel; a kept copy spares the question.
-    package=$(find "$out/deb" -name 'linux-image-*-cloud-amd64_*.deb' | sort | tail -n 1)
-    package=$(basename "${package%%_*}")
+    package=$(basename "$(kept 'linux-image-*-cloud-amd64_*.deb')")
+    package=${package%%_*}
     if [ -z "$package" ]; then
-        package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
-            sed -n 's/^ *Depends: \(linux-image-.*-cloud-amd64\)$/\1/p' | head -n 1)
-        [ -n "$package" ] || die "apt knows no linux-image-cloud-amd64: on Debian run" \
-            "'apt-get update', elsewhere set LINUX_IMAGE and BUSYBOX"
+        package=$(kernel_package)
+        [ -z "$package" ] || echo "payload.sh: downloading $package" >&2
     fi
+    # Old lists name a kernel that the servers may have no more.
+    if [ -z "$package" ] || { [ -z "$(kept "${package}_*.deb")" ] && ! download "$package"; }; then
+        update_lists || true
+        package=$(kernel_package)
+    fi
+    [ -n "$package" ] || die "apt knows no package linux-image-cloud-amd64: is there a network," \
+        "and is this Debian? $offline"
     fetch "$package"
     kernel=$out/root/boot/vmlinuz-${package#linux-image-}
 fi
-busybox=${BUSYBOX:-}
 if [ -z "$busybox" ]; then
     fetch busybox-static
     busybox=$out/root/bin/busybox
