@@ -72,11 +72,12 @@
 //   wrong gives the guest a fault, never the host.
 //
 // MEMORY AND INTERRUPTS
-//   One virtual CPU is used by one CPU at a time; from bind to unbind the thread stays on its CPU.
+//   One virtual CPU is used by one CPU at a time; from bind to unbind the thread stays on its CPU,
+//   and the object never moves. Only xvcpu_kick may be called from anywhere.
 //   bind, run and unbind want interrupts off and leave them off; an external interrupt ends the run
 //   (reason EXTERNAL_INTERRUPT): enable interrupts for an instant to let it in. Two virtual CPUs
-//   share nothing but an EPT; changing an EPT while others use it is for you to lock, and whoever
-//   runs must be kicked before memory taken away is used again (see xvcpu_ept_unmap).
+//   share nothing but an EPT; changing an EPT while others use it is for you to lock, and before
+//   memory is taken away whoever runs on it must leave the guest (see xvcpu_ept_unmap).
 //   The host's MSRs, XCR0, x87/SSE/AVX registers, debug registers and descriptor-table limits are
 //   put back whenever xvcpu_run returns; desc.leave_to_host saves that work where you do not care.
 //   The host's SYSENTER, SYSCALL, TSC_AUX, PAT, EFER and XSS MSRs are read when a virtual CPU is
@@ -86,7 +87,8 @@
 //
 // ERRORS
 //   A status, and in xvcpu_error what was wrong: detail names it, value holds it, bits are the
-//   offending bits, msr and field where to look. xvcpu_status_text and _remedy explain a status,
+//   offending bits, msr and field where to look; exit_reason and qualification are those of a failed
+//   VM entry. xvcpu_status_text and _remedy explain a status,
 //   xvcpu_instruction_error_text and _hint a VM-instruction error. All failures pass xvcpui_fail: a
 //   breakpoint there sees each one.
 //
@@ -2413,7 +2415,7 @@ typedef struct xvcpu_error {
     xvcpu_status status;
     xvcpu_u32 instruction_error; // VM-instruction error, 0 if none
     xvcpu_u32 exit_reason;       // whole exit-reason word of a failed VM entry
-    xvcpu_u32 msr;               // capability or feature MSR concerned
+    xvcpu_u32 msr;               // MSR concerned: where a capability is read, or the one refused
     xvcpu_u32 field;             // VMCS field concerned
     xvcpu_u64 qualification;     // exit qualification of a failed VM entry
     xvcpu_u64 value;             // the value found
@@ -2428,6 +2430,7 @@ typedef enum xvcpu_vmx_result {
     XVCPU_VMX_FAIL_VALID = 2    // ZF: the error number is in VMCS field 4400h
 } xvcpu_vmx_result;
 
+// Levels of XVCPU_LOG: a VM entry that failed; what you should know; reports and dumps; the rest.
 typedef enum xvcpu_log_level {
     XVCPU_LOG_ERROR = 0,
     XVCPU_LOG_WARNING = 1,
@@ -2438,13 +2441,13 @@ typedef enum xvcpu_log_level {
 // -- Types: capabilities
 
 typedef enum xvcpu_control_word {
-    XVCPU_WORD_PIN = 0,
-    XVCPU_WORD_PROC1,
-    XVCPU_WORD_PROC2,
-    XVCPU_WORD_PROC3,
-    XVCPU_WORD_EXIT,
-    XVCPU_WORD_EXIT2,
-    XVCPU_WORD_ENTRY,
+    XVCPU_WORD_PIN = 0, // pin-based
+    XVCPU_WORD_PROC1,   // primary processor-based
+    XVCPU_WORD_PROC2,   // secondary
+    XVCPU_WORD_PROC3,   // tertiary, 64 bits
+    XVCPU_WORD_EXIT,    // primary VM-exit
+    XVCPU_WORD_EXIT2,   // secondary, 64 bits
+    XVCPU_WORD_ENTRY,   // VM-entry
     XVCPU_WORD_COUNT
 } xvcpu_control_word;
 
@@ -2516,7 +2519,7 @@ typedef struct xvcpu_caps {
     xvcpu_u64 misc;       // IA32_VMX_MISC
     xvcpu_u64 cr0_fixed0; // bits of CR0 that must be 1
     xvcpu_u64 cr0_fixed1; // bits of CR0 that may be 1
-    xvcpu_u64 cr4_fixed0;
+    xvcpu_u64 cr4_fixed0; // the same for CR4
     xvcpu_u64 cr4_fixed1;
     xvcpu_u64 vmcs_enum; // IA32_VMX_VMCS_ENUM
     xvcpu_u64 ept_vpid;  // IA32_VMX_EPT_VPID_CAP, 0 if it does not exist
@@ -2526,16 +2529,16 @@ typedef struct xvcpu_caps {
     xvcpu_u64 xcr0_mask; // XCR0 bits the processor supports
     xvcpu_u64 xss_mask;  // IA32_XSS bits the processor supports
     xvcpu_u32 revision;  // VMCS revision identifier
-    xvcpu_u32 region_bytes;
-    xvcpu_u32 physical_bits;  // MAXPHYADDR
+    xvcpu_u32 region_bytes;   // of a VMXON region or VMCS: 1 to 4096
+    xvcpu_u32 physical_bits;  // MAXPHYADDR, less the bits memory encryption takes
     xvcpu_u32 linear_bits;    // 48 or 57
     xvcpu_u32 max_leaf;       // CPUID.0:EAX
     xvcpu_u32 max_ext_leaf;   // CPUID.80000000h:EAX
     xvcpu_u32 xsave_bytes;    // XSAVE area for all of xcr0_mask, standard form; 0: no XSAVE
     xvcpu_u32 timer_shift;    // the preemption timer counts TSC >> timer_shift
     xvcpu_u32 cr3_targets;    // CR3-target values supported
-    xvcpu_u32 family, model, stepping;
-    xvcpu_bool probed;
+    xvcpu_u32 family, model, stepping; // as CPUID displays them
+    xvcpu_bool probed;                 // xvcpu_probe was successful
 } xvcpu_caps;
 
 // -- Types: physical CPU
@@ -2543,8 +2546,8 @@ typedef struct xvcpu_caps {
 // Pages for a build without an allocator: `count` 4 KiB pages at `pages`, owned by the library
 // from the call that takes them until the object is destroyed. Physically they may be anywhere.
 typedef struct xvcpu_page_supply {
-    void *pages;
-    xvcpu_u32 count;
+    void *pages;     // 4 KiB aligned; null: the hooks give the pages
+    xvcpu_u32 count; // XVCPU_CPU_PAGES, XVCPU_VCPU_PAGES, or what an EPT may take
 } xvcpu_page_supply;
 
 // Free pages of one object, linked through their own first bytes; also counts what is in use.
@@ -2573,8 +2576,8 @@ typedef struct xvcpu_cpu_desc {
 
 // VMX state of one physical CPU. Lives as long as VMX is enabled there; must not move.
 typedef struct xvcpu_cpu {
-    void *context;
-    xvcpu_caps caps;
+    void *context;   // desc.context
+    xvcpu_caps caps; // of this CPU: what xvcpu_ept_create and xvcpu_create want
     xvcpu_pool pool;
     void *vmxon_region;
     xvcpu_u64 vmxon_pa;
@@ -2582,12 +2585,13 @@ typedef struct xvcpu_cpu {
     xvcpu_u64 saved_cr4;
     struct xvcpu *active;  // list of the virtual CPUs whose VMCS is active here
     struct xvcpu *current; // whose VMCS is current here
-    xvcpu_u32 id;
+    xvcpu_u32 id;          // desc.id
     xvcpu_u32 enabled; // XVCPUI_MAGIC_CPU while ours
 } xvcpu_cpu;
 
 // -- Types: EPT
 
+// Bits. Not WRITE without READ; EXECUTE alone only where the processor can.
 typedef enum xvcpu_ept_permission {
     XVCPU_EPT_READ = 1,
     XVCPU_EPT_WRITE = 2,
@@ -2595,6 +2599,8 @@ typedef enum xvcpu_ept_permission {
     XVCPU_EPT_RWX = 7
 } xvcpu_ept_permission;
 
+// Memory is WB, device registers are UC; the guest's PAT is combined with it. SDM "EPT and Memory
+// Typing".
 typedef enum xvcpu_memory_type {
     XVCPU_MEMORY_UC = 0,
     XVCPU_MEMORY_WC = 1,
@@ -2606,7 +2612,7 @@ typedef enum xvcpu_memory_type {
 typedef struct xvcpu_ept_desc {
     xvcpu_u32 canary_first; // must be 0
     void *context;          // passed to every hook called for this EPT
-    xvcpu_page_supply supply;
+    xvcpu_page_supply supply; // needed only without allocation hooks
     xvcpu_bool accessed_dirty; // turn accessed and dirty flags on; UNSUPPORTED where absent
     xvcpu_u32 max_page_level;  // largest leaf: 1 4 KiB, 2 2 MiB, 3 1 GiB; 0: what the CPU can do
     xvcpu_u32 canary_last;     // must be 0
@@ -2614,15 +2620,15 @@ typedef struct xvcpu_ept_desc {
 
 // A guest-physical address space. Shared by the virtual CPUs of one VM; must not move.
 typedef struct xvcpu_ept {
-    void *context;
+    void *context;   // desc.context
     xvcpu_pool pool; // pool.in_use is the exact number of table pages
-    xvcpu_u64 *root;
+    xvcpu_u64 *root; // the top table
     xvcpu_u64 root_pa;
     xvcpu_u64 eptp;       // ready to be written to the VMCS
     xvcpu_u64 capability; // IA32_VMX_EPT_VPID_CAP it was made for
     xvcpu_u64 generation; // grows with every change that needs INVEPT
-    xvcpu_u32 physical_bits;
-    xvcpu_u32 max_page_level;
+    xvcpu_u32 physical_bits;  // MAXPHYADDR it was made for
+    xvcpu_u32 max_page_level; // as in the desc, resolved
     xvcpu_u32 levels; // page-walk length: 4
     xvcpu_u32 magic;
 } xvcpu_ept;
@@ -2633,8 +2639,8 @@ typedef struct xvcpu_ept_mapping {
     xvcpu_u64 page_bytes;  // size of the mapping page
     xvcpu_u32 permissions; // xvcpu_ept_permission bits
     xvcpu_u32 memory_type; // xvcpu_memory_type
-    xvcpu_bool ignore_pat;
-    xvcpu_bool accessed, dirty;
+    xvcpu_bool ignore_pat;      // the guest's PAT has no say
+    xvcpu_bool accessed, dirty; // with desc.accessed_dirty
 } xvcpu_ept_mapping;
 
 // -- Types: guest memory
@@ -2649,14 +2655,15 @@ typedef enum xvcpu_cpu_mode {
 
 // What a page walk depends on; filled from a bound virtual CPU by xvcpu_get_paging.
 typedef struct xvcpu_paging {
-    xvcpu_u64 cr0, cr3, cr4, efer, rflags;
+    xvcpu_u64 cr0, cr3, cr4, efer, rflags; // as the guest sees them
     xvcpu_u64 pdpte[4]; // PAE paging: the loaded page-directory-pointer entries
-    xvcpu_u32 cpl;
-    xvcpu_u32 physical_bits;
+    xvcpu_u32 cpl;           // 0 to 3; change it to ask for another
+    xvcpu_u32 physical_bits; // MAXPHYADDR of the guest
     xvcpu_u32 pkru; // used when CR4.PKE is set
-    xvcpu_bool nx_supported, page1gb_supported;
+    xvcpu_bool nx_supported, page1gb_supported; // the guest sees NX, PAGE1GB
 } xvcpu_paging;
 
+// Bits: what is done there. The privilege is xvcpu_paging.cpl.
 typedef enum xvcpu_access {
     XVCPU_ACCESS_READ = 1,
     XVCPU_ACCESS_WRITE = 2,
@@ -2664,8 +2671,9 @@ typedef enum xvcpu_access {
     XVCPU_ACCESS_SUPERVISOR = 8 // implicit supervisor access: descriptor tables, TSS
 } xvcpu_access;
 
+// What xvcpu_walk and the copy functions found.
 typedef struct xvcpu_translation {
-    xvcpu_u64 gpa;
+    xvcpu_u64 gpa;              // of the last page walked; 0 after a fault
     xvcpu_u64 page_bytes;       // of the guest page
     xvcpu_bool fault;           // the guest gets a page fault (or #GP for a non-canonical address)
     xvcpu_bool not_canonical;   // with fault: #GP(0), not #PF
@@ -2831,6 +2839,7 @@ typedef struct xvcpu_event {
     xvcpu_bool has_payload;
 } xvcpu_event;
 
+// What waits for the guest, in the order it goes in.
 typedef struct xvcpu_event_queue {
     xvcpu_event interrupted;    // a delivery that an exit cut short; goes first
     xvcpu_event exception;      // raised by the library or the caller
@@ -2849,21 +2858,21 @@ typedef enum xvcpu_answer {
 // What a handler did with an exit.
 typedef enum xvcpu_action {
     XVCPU_ACTION_DEFAULT = 0, // not mine: let the built-in handler see it
-    XVCPU_ACTION_HANDLED,     // the guest may go on
+    XVCPU_ACTION_HANDLED,     // the guest may go on, after the answer if the handler gave one
     XVCPU_ACTION_INJECTED,    // an event was queued for the guest
     XVCPU_ACTION_RETURN       // return from xvcpu_run to the caller
 } xvcpu_action;
 
-// What kind of answer an exit waits for.
+// What kind of answer an exit waits for. Any but KICKED, and HLT, may be answered with a fault too.
 typedef enum xvcpu_exit_kind {
     XVCPU_EXIT_PLAIN = 0,  // nothing to complete
-    XVCPU_EXIT_INSTRUCTION, // complete: RIP moves past the instruction
-    XVCPU_EXIT_IO,         // u.io
+    XVCPU_EXIT_INSTRUCTION, // complete: RIP moves past the instruction; VMCALL: value becomes RAX
+    XVCPU_EXIT_IO,         // u.io; IN: value becomes AL, AX or EAX; not for INS and OUTS
     XVCPU_EXIT_MSR_READ,   // u.msr; value becomes EDX:EAX
-    XVCPU_EXIT_MSR_WRITE,  // u.msr
-    XVCPU_EXIT_CR,         // u.cr
-    XVCPU_EXIT_DR,         // u.dr
-    XVCPU_EXIT_MMIO,       // u.memory with a decoded access
+    XVCPU_EXIT_MSR_WRITE,  // u.msr; value is the guest's EDX:EAX
+    XVCPU_EXIT_CR,         // u.cr; a read: value becomes u.cr.gpr. Rare: the library does the rest
+    XVCPU_EXIT_DR,         // u.dr; likewise. Only if a handler of the caller's returns it
+    XVCPU_EXIT_MMIO,       // u.memory with a decoded access; a load: value becomes u.memory.gpr
     XVCPU_EXIT_KICKED      // no guest exit: xvcpu_kick asked for a return
 } xvcpu_exit_kind;
 
@@ -2872,7 +2881,7 @@ typedef struct xvcpu_exit_io {
     xvcpu_u8 bytes;        // 1, 2 or 4
     xvcpu_bool in;         // the guest reads
     xvcpu_bool string;     // INS or OUTS
-    xvcpu_bool rep;
+    xvcpu_bool rep;        // with a repeat prefix
     xvcpu_bool immediate;  // the port was in the instruction, not in DX
     xvcpu_u8 address_bits; // string only: 16, 32 or 64
     xvcpu_u8 segment;      // string only: xvcpu_segment
@@ -2882,25 +2891,25 @@ typedef struct xvcpu_exit_io {
 
 typedef struct xvcpu_exit_cr {
     xvcpu_u8 number;   // control register
-    xvcpu_u8 access;   // XVCPU_CR_ACCESS_*: 0 to CR, 1 from CR, 2 CLTS, 3 LMSW
+    xvcpu_u8 access;   // XVCPU_QUAL_CR_ACCESS_*: 0 to CR, 1 from CR, 2 CLTS, 3 LMSW
     xvcpu_u8 gpr;      // general register of a MOV
     xvcpu_bool memory; // LMSW with a memory operand
     xvcpu_u16 lmsw;    // LMSW source
 } xvcpu_exit_cr;
 
 typedef struct xvcpu_exit_dr {
-    xvcpu_u8 number;
-    xvcpu_u8 gpr;
+    xvcpu_u8 number; // debug register, 4 and 5 as the guest said
+    xvcpu_u8 gpr;    // general register
     xvcpu_bool read; // MOV from DR
 } xvcpu_exit_dr;
 
 typedef struct xvcpu_exit_msr {
-    xvcpu_u32 index;
+    xvcpu_u32 index; // ECX: MSR, or XCR of XSETBV, or counter of RDPMC
 } xvcpu_exit_msr;
 
 typedef struct xvcpu_exit_memory {
-    xvcpu_u64 gpa;
-    xvcpu_u64 gla;         // valid when gla_valid
+    xvcpu_u64 gpa;         // where in guest-physical memory, to the byte
+    xvcpu_u64 gla;         // linear address, valid when gla_valid
     xvcpu_bool gla_valid;
     xvcpu_bool read, write, execute; // what the guest did
     xvcpu_bool page_walk;            // the access was to a guest paging structure
@@ -2914,47 +2923,60 @@ typedef struct xvcpu_exit_memory {
 } xvcpu_exit_memory;
 
 typedef struct xvcpu_exit_task_switch {
-    xvcpu_u16 selector;
+    xvcpu_u16 selector; // of the new task's TSS
     xvcpu_u8 source; // 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT
 } xvcpu_exit_task_switch;
 
 typedef struct xvcpu_exit_apic {
-    xvcpu_u16 offset;
-    xvcpu_u8 access; // APIC-access type
+    xvcpu_u16 offset; // in the APIC page
+    xvcpu_u8 access;  // XVCPU_QUAL_APIC_TYPE_*
 } xvcpu_exit_apic;
 
 typedef struct xvcpu_exit_descriptor {
-    xvcpu_bool store;      // SGDT, SIDT, SLDT, STR
+    xvcpu_bool store;      // SGDT, SIDT, SLDT, STR; else a load
     xvcpu_u8 table;        // 0 GDTR, 1 IDTR, 2 LDTR, 3 TR
 } xvcpu_exit_descriptor;
 
 typedef struct xvcpu_exit_exception {
     xvcpu_u8 vector;
-    xvcpu_u8 type;         // interruption type
-    xvcpu_bool has_error;
+    xvcpu_u8 type;         // XVCPU_INTR_TYPE_*
+    xvcpu_bool has_error;  // error_code is valid
     xvcpu_u32 error_code;
-    xvcpu_u64 address;     // #PF: linear address; #DB: DR6-like bits
+    xvcpu_u64 address;     // #PF: linear address; #DB: DR6-like bits: the payload of xvcpu_raise
 } xvcpu_exit_exception;
 
 typedef struct xvcpu_exit_vmcall {
     xvcpu_u64 number;      // RAX
 } xvcpu_exit_vmcall;
 
-// One decoded exit; valid until the next xvcpu_run.
+// One decoded exit; valid until the next xvcpu_run. With kind KICKED nothing but the kind is valid.
+// The member of `u` that is valid goes by the kind, or else by the reason; the others are stale:
+//   io           IO
+//   cr, dr       CR, DR
+//   msr          MSR_READ, MSR_WRITE; XSETBV, RDPMC
+//   memory       MMIO; EPT_VIOLATION, EPT_MISCONFIG (gpa alone), SPP_EVENT
+//   exception    EXCEPTION_NMI
+//   task_switch  TASK_SWITCH
+//   apic         APIC_ACCESS, APIC_WRITE
+//   descriptor   GDTR_IDTR_ACCESS, LDTR_TR_ACCESS
+//   vmcall       VMCALL
+//   vector       EXTERNAL_INTERRUPT if acknowledged, SIPI, VIRTUALIZED_EOI
+// A reason this library does not know has kind PLAIN and all the raw words.
 typedef struct xvcpu_exit {
     xvcpu_u32 reason;             // basic exit reason, XVCPU_EXIT_REASON_x
     xvcpu_u32 reason_word;        // with the flag bits
-    xvcpu_exit_kind kind;
+    xvcpu_exit_kind kind;         // look here first
     xvcpu_answer answer;          // written by the caller before the next run
-    xvcpu_u64 value;              // OUT, WRMSR, MMIO write: the guest's; else the caller's answer
+    xvcpu_u64 value;              // what the guest writes: MOV to CR or DR, LMSW, OUT, WRMSR,
+                                  // XSETBV, MMIO; else 0, and then the caller's answer
     xvcpu_u32 fault_vector;       // with XVCPU_ANSWER_FAULT
-    xvcpu_u32 fault_error;
+    xvcpu_u32 fault_error;        // its error code
     xvcpu_u64 rip;                // of the instruction, or where the event came in
     xvcpu_u32 instruction_length; // 0 where the SDM leaves it undefined
-    xvcpu_u32 instruction_info;
-    xvcpu_u64 qualification;
-    xvcpu_u32 interruption_info;
-    xvcpu_u32 interruption_error;
+    xvcpu_u32 instruction_info;   // where the reason has a layout for it, else 0
+    xvcpu_u64 qualification;      // where the SDM defines one for the reason, else 0; WRMSR: 0
+    xvcpu_u32 interruption_info;  // exceptions, acknowledged external interrupts; else 0
+    xvcpu_u32 interruption_error; // error code that belongs to it
     union xvcpu_exit_detail {
         xvcpu_exit_io io;
         xvcpu_exit_cr cr;
@@ -2970,19 +2992,22 @@ typedef struct xvcpu_exit {
     } u;
 } xvcpu_exit;
 
-// A handler for one exit reason; runs with the host's own state loaded and interrupts off.
+// A handler for one exit reason; runs with the host's own state loaded and interrupts off. `exit`
+// is vcpu->exit, `context` what xvcpu_set_handler was given. With HANDLED or INJECTED an answer it
+// gave is carried out; without one the instruction runs again, unless it was skipped.
 typedef xvcpu_action (*xvcpu_exit_handler)(struct xvcpu *vcpu, xvcpu_exit *exit, void *context);
 
-// Changes what CPUID returns to the guest, after the built-in answer is in `regs`.
+// Changes what CPUID returns to the guest: `regs` holds the answer of desc.cpuid_table or the
+// built-in one. Runs like a handler; `context` is desc.context.
 typedef void (*xvcpu_cpuid_hook)(struct xvcpu *vcpu, xvcpu_u32 leaf, xvcpu_u32 subleaf,
                                  xvcpu_cpuid_regs *regs, void *context);
 
 // A CPUID answer of the caller's own; replaces the built-in one.
 typedef struct xvcpu_cpuid_entry {
-    xvcpu_u32 leaf;
-    xvcpu_u32 subleaf;
-    xvcpu_bool any_subleaf;
-    xvcpu_cpuid_regs regs;
+    xvcpu_u32 leaf;         // EAX
+    xvcpu_u32 subleaf;      // ECX
+    xvcpu_bool any_subleaf; // ECX does not matter
+    xvcpu_cpuid_regs regs;  // the answer, as it is
 } xvcpu_cpuid_entry;
 
 // What is left to the host, by explicit choice: each saves work at every return from xvcpu_run.
@@ -2999,28 +3024,31 @@ typedef enum xvcpu_leave_to_host {
 typedef struct xvcpu_desc {
     xvcpu_u32 canary_first; // must be 0
     void *context;          // passed to every hook and handler called for this virtual CPU
-    xvcpu_page_supply supply;
-    xvcpu_ept *ept;         // required: the guest-physical address space
-    xvcpu_u16 vpid;         // 1..65535, unique among the virtual CPUs of a CPU; 0: no VPID
-    xvcpu_u32 apic_id;      // shown in CPUID and returned in IA32_APIC_BASE's BSP bit (0: BSP)
+    xvcpu_page_supply supply; // needed only without allocation hooks
+    xvcpu_ept *ept;         // required: the guest-physical address space; outlives the virtual CPU
+    xvcpu_u16 vpid;         // 1..65535, unique among the virtual CPUs of a CPU; 0: no VPID. Not
+                            // used where the processor has none
+    xvcpu_u32 apic_id;      // shown in CPUID; 0 is the bootstrap processor (IA32_APIC_BASE.BSP)
     xvcpu_u64 hide_features; // XVCPU_BIT64(XVCPU_FEATURE_x) the guest shall not see
     xvcpu_u64 require_features; // creation fails where one of these is missing
     xvcpu_u64 xcr0_hidden;  // XCR0 bits the guest shall not set though its features allow them
     // Controls on top of those the library needs, per word: fail if missing, or take if there.
     xvcpu_u64 required_controls[XVCPU_WORD_COUNT];
     xvcpu_u64 optional_controls[XVCPU_WORD_COUNT];
-    xvcpu_u32 exception_bitmap; // exceptions that exit to the caller
+    xvcpu_u32 exception_bitmap; // bit n: exception n exits to the caller
     xvcpu_u32 leave_to_host;    // xvcpu_leave_to_host bits
     xvcpu_bool restore_debugctl; // put IA32_DEBUGCTL back after runs; the MSR must exist
-    xvcpu_bool acknowledge_interrupts; // external-interrupt exits carry the vector (see u.vector)
+    // External-interrupt exits carry the vector in u.vector: the interrupt is the caller's to serve
+    // then, by XVCPU_HOST_INTERRUPT when the run returns or by hand. false: it is still pending.
+    xvcpu_bool acknowledge_interrupts;
     xvcpu_bool no_hlt_exit;     // HLT halts the processor until an interrupt ends the run
     xvcpu_bool show_monitor;    // MONITOR/MWAIT shown in CPUID (they exit to the caller)
     xvcpu_bool hide_hypervisor; // no hypervisor bit and leaf in CPUID
     char hypervisor_id[12];     // CPUID.40000000h signature; all 0: "xvcpuxvcpu\0\0"
-    const xvcpu_cpuid_entry *cpuid_table;
-    xvcpu_u32 cpuid_entries;
-    xvcpu_cpuid_hook cpuid_hook;
-    xvcpu_u32 canary_last; // must be 0
+    const xvcpu_cpuid_entry *cpuid_table; // answers that replace the built-in ones; not copied
+    xvcpu_u32 cpuid_entries;              // rows of it; the first that fits counts
+    xvcpu_cpuid_hook cpuid_hook;          // has the last word; null: none
+    xvcpu_u32 canary_last;                // must be 0
 } xvcpu_desc;
 
 // State of the host that entry and exit do not keep. Taken at each run, put back after it.
@@ -3427,7 +3455,7 @@ XVCPU_API xvcpu_bool xvcpu_io_is_allowed(const xvcpu *vcpu, xvcpu_u32 port);
 // asked to see (desc.exception_bitmap) goes back to the guest this way too.
 // error_code: at most FFFFh; ignored for vectors without one. payload: CR2 for #PF, the new DR6
 // bits for #DB, else ignored.
-// Needs (all five that change or ask the queue): not from another CPU while it runs.
+// Needs, as all of this section: bound or not; not from another CPU while it runs.
 // Errors: INVALID_STATE (not created), INVALID_ARGUMENT (vector > 31 or 2; error_code).
 // SDM 3A "Interrupt 8 - Double Fault Exception (#DF)".
 XVCPU_API xvcpu_status xvcpu_raise(xvcpu *vcpu, xvcpu_u32 vector, xvcpu_u32 error_code,
@@ -3450,7 +3478,8 @@ XVCPU_API xvcpu_bool xvcpu_accepts_interrupt(xvcpu *vcpu);
 // -- API: run
 
 // Runs the guest until the caller is needed; vcpu->exit then says why. Before it is called again
-// the caller answers the exit with xvcpu_answer_*; not answered, the instruction runs again.
+// the caller answers the exit with xvcpu_answer_*; not answered, the instruction runs again. HLT
+// needs no answer: it is complete when the exit is returned.
 // Needs: bound to this CPU, interrupts off (they stay off; to let a host interrupt that ended the
 // run in, enable them for an instant). A thread must stay on this CPU from bind to unbind.
 // Errors: not bound*, NOT_ANSWERED (the answer stays until corrected), INVALID_ARGUMENT (vector or
@@ -3471,16 +3500,14 @@ XVCPU_API void xvcpu_answer_fault(xvcpu *vcpu, xvcpu_u32 vector, xvcpu_u32 error
 // Moves the guest past the instruction of the last exit, with all that goes with it: the interrupt
 // shadow ends, RF clears, a single-step trap becomes pending. For those who do without an answer.
 // Errors: not bound*, INVALID_STATE also where the exit has no instruction.
-// SDM 3A "Masking Exceptions and Interrupts When Switching Stacks", 3C "Saving RIP, RSP, RFLAGS,
-// and
-// SSP".
+// SDM "Saving RIP, RSP, RFLAGS, and SSP", 3A "Masking Exceptions and Interrupts When Switching
+// Stacks".
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_skip_instruction(xvcpu *vcpu, xvcpu_error *error);
 
 // Installs a handler that sees exits with this basic reason before the built-in one.
 // reason: XVCPU_EXIT_REASON_x. handler: null for none. context: passed to it.
-// It runs inside xvcpu_run, on the host's own state with interrupts off; it may answer the exit,
-// and use other virtual CPUs, but neither run, unbind nor destroy its own. A host NMI never comes
-// here.
+// It runs inside xvcpu_run, on the host's own state with interrupts off; it may answer the exit
+// and use other virtual CPUs, but neither run, unbind nor destroy its own. It never sees host NMIs.
 // Errors: INVALID_STATE (not created), INVALID_ARGUMENT (reason).
 XVCPU_API XVCPU_MUST_CHECK xvcpu_status xvcpu_set_handler(xvcpu *vcpu, xvcpu_u32 reason,
                                                           xvcpu_exit_handler handler, void *context,
@@ -4927,6 +4954,23 @@ XVCPUI_INLINE xvcpu_u32 xvcpui_vmx_address_bits(const xvcpu_caps *caps)
     return (caps->basic & XVCPU_VMX_BASIC_ADDRESS_32BIT) != 0 ? 32U : caps->physical_bits;
 }
 
+// State components that XCR0 offers and that have no size: an emulator's slip, which a guest that
+// adds the sizes up would stumble over.
+static xvcpu_u64 xvcpui_empty_components(xvcpu_u64 components)
+{
+    xvcpu_u64 empty = 0;
+    xvcpu_u32 i;
+    for (i = 2; i < 63; i++) {
+        xvcpu_cpuid_regs regs;
+        if ((components >> i & 1U) == 0)
+            continue;
+        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, i, &regs);
+        if (regs.eax == 0)
+            empty |= XVCPU_BIT64(i);
+    }
+    return empty;
+}
+
 static void xvcpui_probe_cpuid(xvcpu_caps *caps)
 {
     xvcpu_cpuid_regs regs;
@@ -4962,6 +5006,7 @@ static void xvcpui_probe_cpuid(xvcpu_caps *caps)
         xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
         caps->xcr0_mask = ((xvcpu_u64)regs.edx << 32) | regs.eax;
         caps->xsave_bytes = regs.ecx;
+        caps->xcr0_mask &= ~xvcpui_empty_components(caps->xcr0_mask);
         xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 1, &regs);
         if ((regs.eax & XVCPU_CPUID_D_1_EAX_XSAVES) != 0)
             caps->xss_mask = ((xvcpu_u64)regs.edx << 32) | regs.ecx;

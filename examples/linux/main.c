@@ -187,8 +187,7 @@ static const char *step(void)
 static void set_up(void)
 {
     const xvcpu_ept_desc ept_desc = {0};
-    // Protection keys: an emulated model that has them does not say where XSAVE keeps them.
-    const xvcpu_desc desc = {.ept = &ept, .hide_features = XVCPU_BIT64(XVCPU_FEATURE_PKU)};
+    const xvcpu_desc desc = {.ept = &ept};
     xvcpu_error error;
     struct linux_entry entry;
 
