@@ -304,16 +304,39 @@ static xvcpu_paging paging(void)
     return now;
 }
 
-// Copies of the tables: both sides have to find and leave the same.
-struct tables {
-    u8 bytes[6 * 4096];
-};
+// Copies of the tables: both sides have to find and leave the same. All entries that are in use lie
+// at the beginning of their page.
+#define TABLES 5
+#define TABLE_BYTES 1152
 
-static struct tables at_first, by_library;
+static u8 at_first[TABLES][TABLE_BYTES], by_library[TABLES][TABLE_BYTES];
 
-static u8 *tables(void)
+static u8 *table(u32 i)
 {
-    return guest_vm.memory + METAL_TABLES;
+    return guest_vm.memory + METAL_TABLES + i * KERNEL_PAGE_SIZE;
+}
+
+static void save_tables(u8 (*to)[TABLE_BYTES])
+{
+    u32 i;
+    for (i = 0; i < TABLES; i++)
+        memcpy(to[i], table(i), TABLE_BYTES);
+}
+
+static void restore_tables(void)
+{
+    u32 i;
+    for (i = 0; i < TABLES; i++)
+        memcpy(table(i), at_first[i], TABLE_BYTES);
+}
+
+static bool tables_are(u8 (*want)[TABLE_BYTES])
+{
+    bool same = true;
+    u32 i;
+    for (i = 0; i < TABLES; i++)
+        same = same && memcmp(want[i], table(i), TABLE_BYTES) == 0;
+    return same;
 }
 
 // The library's walk and the guest's access, from the same tables.
@@ -326,10 +349,10 @@ static void compare(u64 gla, u32 access, const u8 *code, const u8 *end, const ch
     bool walked, read, same;
     u32 got;
 
-    memcpy(&at_first, tables(), sizeof at_first);
+    save_tables(at_first);
     walked = xvcpu_walk(&guest_vm.ept, &now, gla, access, &t);
-    memcpy(&by_library, tables(), sizeof by_library);
-    memcpy(tables(), &at_first, sizeof at_first);
+    save_tables(by_library);
+    restore_tables();
 
     metal_set(&guest, XVCPU_REG_RSP, METAL_STACK);
     metal_set(&guest, XVCPU_REG_RSI, gla);
@@ -348,11 +371,11 @@ static void compare(u64 gla, u32 access, const u8 *code, const u8 *end, const ch
                record->error == t.error_code && record->cr2 == gla &&
                record->rip == (access == XVCPU_ACCESS_EXECUTE ? gla : METAL_CODE);
     }
-    if (same && memcmp(tables(), &by_library, sizeof by_library) != 0) {
+    if (same && !tables_are(by_library)) {
         diag("accessed and dirty flags differ");
         same = false;
     }
-    memcpy(tables(), &at_first, sizeof at_first);
+    restore_tables();
     compared++;
     if (!same && different++ < 5) {
         diag("%s: 0x%lx, access %u: library %s, error 0x%x; guest %u, error 0x%lx, CR2 0x%lx", what,
@@ -420,7 +443,7 @@ static u32 walk_tables(enum walk_mode mode, const struct walk_case *the_case, u6
     const u64 tables_all = mode == WALK_PAE ? XVCPU_PTE_P : all;
     u32 count = 0;
     u64 i;
-    memset(tables(), 0, sizeof at_first);
+    memset(table(0), 0, TABLES * KERNEL_PAGE_SIZE);
     if (mode == WALK_LEGACY) {
         put_entry(mode, W_ROOT, 0, identity);
         put_entry(mode, W_ROOT, FAR / large, W_PT | all);
