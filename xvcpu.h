@@ -87,10 +87,9 @@
 //
 // ERRORS
 //   A status, and in xvcpu_error what was wrong: detail names it, value holds it, bits are the
-//   offending bits, msr and field where to look; exit_reason and qualification are those of a failed
-//   VM entry. xvcpu_status_text and _remedy explain a status,
-//   xvcpu_instruction_error_text and _hint a VM-instruction error. All failures pass xvcpui_fail: a
-//   breakpoint there sees each one.
+//   offending bits, msr and field where to look; exit_reason and qualification are those of a
+//   failed VM entry. xvcpu_status_text and _remedy explain a status, xvcpu_instruction_error_text
+//   and _hint a VM-instruction error. All failures pass xvcpui_fail: a breakpoint there sees each.
 //
 // CONTENTS: the sections, in this order (grep -n '^// --' gives their lines)
 //   Configuration
@@ -113,11 +112,11 @@
 //   API: run
 //   API: dump
 //   API: guest side
+//   CPU instructions
 //   Implementation: hooks
 //   Implementation: bits and memory
 //   Implementation: errors
 //   Implementation: pages
-//   Implementation: CPU instructions
 //   Implementation: current VMCS
 //   Implementation: VM-entry trampoline
 //   Implementation: names
@@ -3548,8 +3547,10 @@ static inline xvcpu_u64 xvcpu_vmcall(xvcpu_u64 number, xvcpu_u64 b, xvcpu_u64 c,
 #endif
 #endif // XVCPU_H
 
-#if defined(XVCPU_IMPLEMENTATION) && !defined(XVCPU_IMPLEMENTED) && !defined(XVCPU_DEFINITIONS_ONLY)
-#define XVCPU_IMPLEMENTED
+// The CPU instructions alone (XVCPU_INSTRUCTIONS), or the whole implementation.
+#if (defined(XVCPU_IMPLEMENTATION) && !defined(XVCPU_IMPLEMENTED)) ||                              \
+    (defined(XVCPU_INSTRUCTIONS) && !defined(XVCPUI_INSTRUCTIONS))
+#ifndef XVCPU_DEFINITIONS_ONLY
 
 // Kernels seldom save SSE registers on entry, and not all tell the compiler so.
 #if defined(__SSE__) && !defined(XVCPU_NO_TARGET_PRAGMA)
@@ -3561,6 +3562,425 @@ static inline xvcpu_u64 xvcpu_vmcall(xvcpu_u64 number, xvcpu_u64 b, xvcpu_u64 c,
 #pragma GCC target("general-regs-only")
 #endif
 #endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef XVCPUI_INSTRUCTIONS
+#define XVCPUI_INSTRUCTIONS
+
+#ifdef __cplusplus
+#define XVCPUI_NULL nullptr
+#define XVCPUI_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define XVCPUI_NULL ((void *)0)
+#define XVCPUI_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+// Error reporting is kept out of the way of the paths that are taken all the time.
+#define XVCPUI_COLD __attribute__((cold, noinline))
+#define XVCPUI_INLINE static inline __attribute__((always_inline))
+#define XVCPUI_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define XVCPUI_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+// -- CPU instructions
+
+// The library touches the processor only through these functions, and they are there for others:
+// a lab that writes its own hypervisor includes this file with XVCPU_INSTRUCTIONS and gets them and
+// the constants, nothing else. With XVCPU_SIMULATED they are declared here and supplied by somebody
+// else as a set: that is how the hosted tests run the library.
+
+typedef struct xvcpu_table_register {
+    xvcpu_u16 limit;
+    xvcpu_u64 base;
+} xvcpu_table_register;
+
+#ifdef XVCPU_SIMULATED
+
+xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical);
+xvcpu_vmx_result xvcpu_vmxoff(void);
+xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical);
+xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical);
+void xvcpu_vmptrst(xvcpu_u64 *physical);
+xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value);
+xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value);
+xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp);
+xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address);
+// The trampoline: 0 after a VM exit, else the xvcpu_vmx_result of VMLAUNCH or VMRESUME.
+xvcpu_u32 xvcpui_enter(xvcpu *vcpu);
+xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index);
+void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value);
+xvcpu_u64 xvcpu_read_cr0(void);
+xvcpu_u64 xvcpu_read_cr3(void);
+xvcpu_u64 xvcpu_read_cr4(void);
+void xvcpu_write_cr0(xvcpu_u64 value);
+void xvcpu_write_cr4(xvcpu_u64 value);
+xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number); // 0-3, 6, 7
+void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value);
+void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs);
+xvcpu_u64 xvcpu_xgetbv(void); // XCR0
+void xvcpu_xsetbv(xvcpu_u64 value);
+xvcpu_u64 xvcpu_rdtsc(void);
+void xvcpu_sgdt(xvcpu_table_register *table);
+void xvcpu_sidt(xvcpu_table_register *table);
+void xvcpu_lgdt(const xvcpu_table_register *table);
+void xvcpu_lidt(const xvcpu_table_register *table);
+xvcpu_u16 xvcpu_sldt(void);
+void xvcpu_lldt(xvcpu_u16 selector);
+xvcpu_u16 xvcpu_str(void);
+void xvcpu_ltr(xvcpu_u16 selector);
+xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment); // ES, CS, SS, DS, FS, GS
+void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector); // DS, ES, FS, GS
+// x87/SSE/... state of the components in `mask` to or from a 64-byte aligned area.
+void xvcpu_xsave(void *area, xvcpu_u64 mask);
+void xvcpu_xrstor(const void *area, xvcpu_u64 mask);
+void xvcpu_fxsave(void *area);
+void xvcpu_fxrstor(const void *area);
+void xvcpu_host_nmi(void); // runs the host's own NMI handler
+
+#else
+
+// A VMX instruction reports through CF and ZF; flag outputs carry both to C before anything can
+// change them. "memory" because VMPTRLD, VMCLEAR, INVEPT and INVVPID touch what C cannot see.
+XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmx_outcome(xvcpu_bool cf, xvcpu_bool zf)
+{
+    return cf ? XVCPU_VMX_FAIL_INVALID : zf ? XVCPU_VMX_FAIL_VALID : XVCPU_VMX_SUCCEED;
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical)
+{
+    xvcpu_bool cf, zf;
+    __asm__ volatile("vmxon %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmxoff(void)
+{
+    xvcpu_bool cf, zf;
+    __asm__ volatile("vmxoff" : "=@ccc"(cf), "=@ccz"(zf) : : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical)
+{
+    xvcpu_bool cf, zf;
+    __asm__ volatile("vmclear %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical)
+{
+    xvcpu_bool cf, zf;
+    __asm__ volatile("vmptrld %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE void xvcpu_vmptrst(xvcpu_u64 *physical)
+{
+    __asm__ volatile("vmptrst %0" : "=m"(*physical) : : "cc", "memory");
+}
+
+// VMREAD and VMWRITE are most of what an exit costs, and they do not fail: one branch, on CF or ZF.
+// If one fails all the same it fails again, and then both flags are looked at.
+static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmread_failed(xvcpu_u64 field)
+{
+    xvcpu_bool cf, zf;
+    xvcpu_u64 result;
+    __asm__ volatile("vmread {%3, %2|%2, %3}"
+                     : "=@ccc"(cf), "=@ccz"(zf), "=r"(result)
+                     : "r"(field));
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmwrite_failed(xvcpu_u64 field, xvcpu_u64 value)
+{
+    xvcpu_bool cf, zf;
+    __asm__ volatile("vmwrite {%3, %2|%2, %3}"
+                     : "=@ccc"(cf), "=@ccz"(zf)
+                     : "r"(field), "r"(value));
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+{
+    xvcpu_bool failed;
+    xvcpu_u64 result;
+    __asm__ volatile("vmread {%2, %1|%1, %2}" : "=@ccbe"(failed), "=r"(result) : "r"(field));
+    *value = result;
+    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmread_failed(field);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+{
+    xvcpu_bool failed;
+    __asm__ volatile("vmwrite {%2, %1|%1, %2}" : "=@ccbe"(failed) : "r"(field), "r"(value));
+    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmwrite_failed(field, value);
+}
+
+typedef struct xvcpui_invalidation {
+    xvcpu_u64 first, second;
+} xvcpui_invalidation;
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp)
+{
+    xvcpu_bool cf, zf;
+    xvcpui_invalidation descriptor;
+    descriptor.first = eptp;
+    descriptor.second = 0;
+    __asm__ volatile("invept {%2, %3|%3, %2}"
+                     : "=@ccc"(cf), "=@ccz"(zf)
+                     : "m"(descriptor), "r"(type)
+                     : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
+{
+    xvcpu_bool cf, zf;
+    xvcpui_invalidation descriptor;
+    descriptor.first = vpid;
+    descriptor.second = address;
+    __asm__ volatile("invvpid {%2, %3|%3, %2}"
+                     : "=@ccc"(cf), "=@ccz"(zf)
+                     : "m"(descriptor), "r"(type)
+                     : "memory");
+    return xvcpui_vmx_outcome(cf, zf);
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index)
+{
+    xvcpu_u32 low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
+    return ((xvcpu_u64)high << 32) | low;
+}
+
+XVCPUI_INLINE void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
+{
+    __asm__ volatile("wrmsr"
+                     :
+                     : "c"(index), "a"((xvcpu_u32)value), "d"((xvcpu_u32)(value >> 32))
+                     : "memory");
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_read_cr0(void)
+{
+    xvcpu_u64 value;
+    __asm__ volatile("mov {%%cr0, %0|%0, cr0}" : "=r"(value));
+    return value;
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_read_cr3(void)
+{
+    xvcpu_u64 value;
+    __asm__ volatile("mov {%%cr3, %0|%0, cr3}" : "=r"(value));
+    return value;
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_read_cr4(void)
+{
+    xvcpu_u64 value;
+    __asm__ volatile("mov {%%cr4, %0|%0, cr4}" : "=r"(value));
+    return value;
+}
+
+XVCPUI_INLINE void xvcpu_write_cr0(xvcpu_u64 value)
+{
+    __asm__ volatile("mov {%0, %%cr0|cr0, %0}" : : "r"(value) : "memory");
+}
+
+XVCPUI_INLINE void xvcpu_write_cr4(xvcpu_u64 value)
+{
+    __asm__ volatile("mov {%0, %%cr4|cr4, %0}" : : "r"(value) : "memory");
+}
+
+static inline xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number)
+{
+    xvcpu_u64 value = 0;
+    switch (number) {
+    case 0: __asm__ volatile("mov {%%dr0, %0|%0, dr0}" : "=r"(value)); break;
+    case 1: __asm__ volatile("mov {%%dr1, %0|%0, dr1}" : "=r"(value)); break;
+    case 2: __asm__ volatile("mov {%%dr2, %0|%0, dr2}" : "=r"(value)); break;
+    case 3: __asm__ volatile("mov {%%dr3, %0|%0, dr3}" : "=r"(value)); break;
+    case 6: __asm__ volatile("mov {%%dr6, %0|%0, dr6}" : "=r"(value)); break;
+    default: __asm__ volatile("mov {%%dr7, %0|%0, dr7}" : "=r"(value)); break;
+    }
+    return value;
+}
+
+static inline void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value)
+{
+    switch (number) {
+    case 0: __asm__ volatile("mov {%0, %%dr0|dr0, %0}" : : "r"(value)); break;
+    case 1: __asm__ volatile("mov {%0, %%dr1|dr1, %0}" : : "r"(value)); break;
+    case 2: __asm__ volatile("mov {%0, %%dr2|dr2, %0}" : : "r"(value)); break;
+    case 3: __asm__ volatile("mov {%0, %%dr3|dr3, %0}" : : "r"(value)); break;
+    case 6: __asm__ volatile("mov {%0, %%dr6|dr6, %0}" : : "r"(value)); break;
+    default: __asm__ volatile("mov {%0, %%dr7|dr7, %0}" : : "r"(value) : "memory"); break;
+    }
+}
+
+XVCPUI_INLINE void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
+{
+    __asm__ volatile("cpuid"
+                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
+                     : "a"(leaf), "c"(subleaf));
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_xgetbv(void)
+{
+    xvcpu_u32 low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return ((xvcpu_u64)high << 32) | low;
+}
+
+XVCPUI_INLINE void xvcpu_xsetbv(xvcpu_u64 value)
+{
+    __asm__ volatile("xsetbv"
+                     :
+                     : "c"(0), "a"((xvcpu_u32)value), "d"((xvcpu_u32)(value >> 32))
+                     : "memory");
+}
+
+XVCPUI_INLINE xvcpu_u64 xvcpu_rdtsc(void)
+{
+    xvcpu_u32 low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return ((xvcpu_u64)high << 32) | low;
+}
+
+// The operand of SGDT and LGDT: a 2-byte limit and an 8-byte base without a gap.
+typedef struct __attribute__((packed)) xvcpui_table_operand {
+    xvcpu_u16 limit;
+    xvcpu_u64 base;
+} xvcpui_table_operand;
+
+static inline void xvcpui_table_unpack(const xvcpui_table_operand *from, xvcpu_table_register *to)
+{
+    to->limit = from->limit;
+    to->base = from->base;
+}
+
+static inline void xvcpui_table_pack(const xvcpu_table_register *from, xvcpui_table_operand *to)
+{
+    to->limit = from->limit;
+    to->base = from->base;
+}
+
+static inline void xvcpu_sgdt(xvcpu_table_register *table)
+{
+    xvcpui_table_operand operand;
+    __asm__ volatile("sgdt %0" : "=m"(operand));
+    xvcpui_table_unpack(&operand, table);
+}
+
+static inline void xvcpu_sidt(xvcpu_table_register *table)
+{
+    xvcpui_table_operand operand;
+    __asm__ volatile("sidt %0" : "=m"(operand));
+    xvcpui_table_unpack(&operand, table);
+}
+
+static inline void xvcpu_lgdt(const xvcpu_table_register *table)
+{
+    xvcpui_table_operand operand;
+    xvcpui_table_pack(table, &operand);
+    __asm__ volatile("lgdt %0" : : "m"(operand) : "memory");
+}
+
+static inline void xvcpu_lidt(const xvcpu_table_register *table)
+{
+    xvcpui_table_operand operand;
+    xvcpui_table_pack(table, &operand);
+    __asm__ volatile("lidt %0" : : "m"(operand) : "memory");
+}
+
+XVCPUI_INLINE xvcpu_u16 xvcpu_sldt(void)
+{
+    xvcpu_u16 selector;
+    __asm__ volatile("sldt %0" : "=m"(selector));
+    return selector;
+}
+
+XVCPUI_INLINE void xvcpu_lldt(xvcpu_u16 selector)
+{
+    __asm__ volatile("lldt %0" : : "m"(selector) : "memory");
+}
+
+XVCPUI_INLINE xvcpu_u16 xvcpu_str(void)
+{
+    xvcpu_u16 selector;
+    __asm__ volatile("str %0" : "=m"(selector));
+    return selector;
+}
+
+XVCPUI_INLINE void xvcpu_ltr(xvcpu_u16 selector)
+{
+    __asm__ volatile("ltr %0" : : "m"(selector) : "memory");
+}
+
+static inline xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment)
+{
+    xvcpu_u32 selector = 0;
+    switch ((xvcpu_u32)segment) {
+    case XVCPU_ES: __asm__ volatile("mov {%%es, %0|%0, es}" : "=r"(selector)); break;
+    case XVCPU_CS: __asm__ volatile("mov {%%cs, %0|%0, cs}" : "=r"(selector)); break;
+    case XVCPU_SS: __asm__ volatile("mov {%%ss, %0|%0, ss}" : "=r"(selector)); break;
+    case XVCPU_DS: __asm__ volatile("mov {%%ds, %0|%0, ds}" : "=r"(selector)); break;
+    case XVCPU_FS: __asm__ volatile("mov {%%fs, %0|%0, fs}" : "=r"(selector)); break;
+    default: __asm__ volatile("mov {%%gs, %0|%0, gs}" : "=r"(selector)); break;
+    }
+    return (xvcpu_u16)selector;
+}
+
+// FS and GS lose their base: whoever calls this puts it back.
+static inline void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
+{
+    const xvcpu_u32 value = selector;
+    switch ((xvcpu_u32)segment) {
+    case XVCPU_ES: __asm__ volatile("mov {%0, %%es|es, %0}" : : "r"(value) : "memory"); break;
+    case XVCPU_DS: __asm__ volatile("mov {%0, %%ds|ds, %0}" : : "r"(value) : "memory"); break;
+    case XVCPU_FS: __asm__ volatile("mov {%0, %%fs|fs, %0}" : : "r"(value) : "memory"); break;
+    default: __asm__ volatile("mov {%0, %%gs|gs, %0}" : : "r"(value) : "memory"); break;
+    }
+}
+
+XVCPUI_INLINE void xvcpu_xsave(void *area, xvcpu_u64 mask)
+{
+    __asm__ volatile("xsave64 {(%0)|[%0]}"
+                     :
+                     : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
+                     : "memory");
+}
+
+XVCPUI_INLINE void xvcpu_xrstor(const void *area, xvcpu_u64 mask)
+{
+    __asm__ volatile("xrstor64 {(%0)|[%0]}"
+                     :
+                     : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
+                     : "memory");
+}
+
+XVCPUI_INLINE void xvcpu_fxsave(void *area)
+{
+    __asm__ volatile("fxsave64 {(%0)|[%0]}" : : "r"(area) : "memory");
+}
+
+XVCPUI_INLINE void xvcpu_fxrstor(const void *area)
+{
+    __asm__ volatile("fxrstor64 {(%0)|[%0]}" : : "r"(area) : "memory");
+}
+
+// After an NMI exit NMIs stay blocked until IRET: the handler's own IRET lifts that.
+XVCPUI_INLINE void xvcpu_host_nmi(void)
+{
+    __asm__ volatile("int {$2|2}" : : : "memory");
+}
+
+#endif // XVCPU_SIMULATED
+#endif // XVCPUI_INSTRUCTIONS
+
+#if defined(XVCPU_IMPLEMENTATION) && !defined(XVCPU_IMPLEMENTED)
+#define XVCPU_IMPLEMENTED
 
 // -- Implementation: hooks
 
@@ -3593,22 +4013,6 @@ static inline xvcpu_u64 xvcpu_vmcall(xvcpu_u64 number, xvcpu_u64 b, xvcpu_u64 c,
 #ifndef XVCPU_TEXT_SECTION
 #define XVCPU_TEXT_SECTION ".text.xvcpu"
 #endif
-
-#ifdef __cplusplus
-#define XVCPUI_NULL nullptr
-#define XVCPUI_STATIC_ASSERT(condition, text) static_assert(condition, text)
-extern "C" {
-#else
-#define XVCPUI_NULL ((void *)0)
-#define XVCPUI_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
-#endif
-
-// What users see in a debugger when a program built by the compiler's own idea of a hot path is
-// stepped; the cold paths carry the error reporting.
-#define XVCPUI_COLD __attribute__((cold, noinline))
-#define XVCPUI_INLINE static inline __attribute__((always_inline))
-#define XVCPUI_LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define XVCPUI_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 // -- Implementation: bits and memory
 
@@ -3767,399 +4171,6 @@ static void *xvcpui_page_alloc(xvcpu_pool *pool, xvcpu_u32 physical_bits, xvcpu_
     return page;
 }
 
-// -- Implementation: CPU instructions
-
-// The library touches the processor only through these functions. With XVCPU_SIMULATED they are
-// declared here and supplied by somebody else as a set: that is how the hosted tests run it.
-
-typedef struct xvcpui_table_register {
-    xvcpu_u16 limit;
-    xvcpu_u64 base;
-} xvcpui_table_register;
-
-#ifdef XVCPU_SIMULATED
-
-xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical);
-xvcpu_vmx_result xvcpui_vmxoff(void);
-xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical);
-xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical);
-void xvcpui_vmptrst(xvcpu_u64 *physical);
-xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value);
-xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value);
-xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp);
-xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address);
-// The trampoline: 0 after a VM exit, else the xvcpu_vmx_result of VMLAUNCH or VMRESUME.
-xvcpu_u32 xvcpui_enter(xvcpu *vcpu);
-xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index);
-void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value);
-xvcpu_u64 xvcpui_read_cr0(void);
-xvcpu_u64 xvcpui_read_cr3(void);
-xvcpu_u64 xvcpui_read_cr4(void);
-void xvcpui_write_cr0(xvcpu_u64 value);
-void xvcpui_write_cr4(xvcpu_u64 value);
-xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number); // 0-3, 6, 7
-void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value);
-void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs);
-xvcpu_u64 xvcpui_xgetbv(void); // XCR0
-void xvcpui_xsetbv(xvcpu_u64 value);
-xvcpu_u64 xvcpui_rdtsc(void);
-void xvcpui_sgdt(xvcpui_table_register *table);
-void xvcpui_sidt(xvcpui_table_register *table);
-void xvcpui_lgdt(const xvcpui_table_register *table);
-void xvcpui_lidt(const xvcpui_table_register *table);
-xvcpu_u16 xvcpui_sldt(void);
-void xvcpui_lldt(xvcpu_u16 selector);
-xvcpu_u16 xvcpui_str(void);
-void xvcpui_ltr(xvcpu_u16 selector);
-xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment); // ES, CS, SS, DS, FS, GS
-void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector); // DS, ES, FS, GS
-// x87/SSE/... state of the components in `mask` to or from a 64-byte aligned area.
-void xvcpui_xsave(void *area, xvcpu_u64 mask);
-void xvcpui_xrstor(const void *area, xvcpu_u64 mask);
-void xvcpui_fxsave(void *area);
-void xvcpui_fxrstor(const void *area);
-void xvcpui_host_nmi(void); // runs the host's own NMI handler
-
-#else
-
-// A VMX instruction reports through CF and ZF; flag outputs carry both to C before anything can
-// change them. "memory" because VMPTRLD, VMCLEAR, INVEPT and INVVPID touch what C cannot see.
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmx_outcome(xvcpu_bool cf, xvcpu_bool zf)
-{
-    return cf ? XVCPU_VMX_FAIL_INVALID : zf ? XVCPU_VMX_FAIL_VALID : XVCPU_VMX_SUCCEED;
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical)
-{
-    xvcpu_bool cf, zf;
-    __asm__ volatile("vmxon %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmxoff(void)
-{
-    xvcpu_bool cf, zf;
-    __asm__ volatile("vmxoff" : "=@ccc"(cf), "=@ccz"(zf) : : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical)
-{
-    xvcpu_bool cf, zf;
-    __asm__ volatile("vmclear %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical)
-{
-    xvcpu_bool cf, zf;
-    __asm__ volatile("vmptrld %2" : "=@ccc"(cf), "=@ccz"(zf) : "m"(physical) : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE void xvcpui_vmptrst(xvcpu_u64 *physical)
-{
-    __asm__ volatile("vmptrst %0" : "=m"(*physical) : : "cc", "memory");
-}
-
-// VMREAD and VMWRITE are most of what an exit costs, and they do not fail: one branch, on CF or ZF.
-// If one fails all the same it fails again, and then both flags are looked at.
-static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmread_failed(xvcpu_u64 field)
-{
-    xvcpu_bool cf, zf;
-    xvcpu_u64 result;
-    __asm__ volatile("vmread {%3, %2|%2, %3}"
-                     : "=@ccc"(cf), "=@ccz"(zf), "=r"(result)
-                     : "r"(field));
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-static XVCPUI_COLD xvcpu_vmx_result xvcpui_vmwrite_failed(xvcpu_u64 field, xvcpu_u64 value)
-{
-    xvcpu_bool cf, zf;
-    __asm__ volatile("vmwrite {%3, %2|%2, %3}"
-                     : "=@ccc"(cf), "=@ccz"(zf)
-                     : "r"(field), "r"(value));
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
-{
-    xvcpu_bool failed;
-    xvcpu_u64 result;
-    __asm__ volatile("vmread {%2, %1|%1, %2}" : "=@ccbe"(failed), "=r"(result) : "r"(field));
-    *value = result;
-    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmread_failed(field);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
-{
-    xvcpu_bool failed;
-    __asm__ volatile("vmwrite {%2, %1|%1, %2}" : "=@ccbe"(failed) : "r"(field), "r"(value));
-    return XVCPUI_LIKELY(!failed) ? XVCPU_VMX_SUCCEED : xvcpui_vmwrite_failed(field, value);
-}
-
-typedef struct xvcpui_invalidation {
-    xvcpu_u64 first, second;
-} xvcpui_invalidation;
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp)
-{
-    xvcpu_bool cf, zf;
-    xvcpui_invalidation descriptor;
-    descriptor.first = eptp;
-    descriptor.second = 0;
-    __asm__ volatile("invept {%2, %3|%3, %2}"
-                     : "=@ccc"(cf), "=@ccz"(zf)
-                     : "m"(descriptor), "r"(type)
-                     : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
-{
-    xvcpu_bool cf, zf;
-    xvcpui_invalidation descriptor;
-    descriptor.first = vpid;
-    descriptor.second = address;
-    __asm__ volatile("invvpid {%2, %3|%3, %2}"
-                     : "=@ccc"(cf), "=@ccz"(zf)
-                     : "m"(descriptor), "r"(type)
-                     : "memory");
-    return xvcpui_vmx_outcome(cf, zf);
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index)
-{
-    xvcpu_u32 low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
-    return ((xvcpu_u64)high << 32) | low;
-}
-
-XVCPUI_INLINE void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
-{
-    __asm__ volatile("wrmsr"
-                     :
-                     : "c"(index), "a"((xvcpu_u32)value), "d"((xvcpu_u32)(value >> 32))
-                     : "memory");
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_read_cr0(void)
-{
-    xvcpu_u64 value;
-    __asm__ volatile("mov {%%cr0, %0|%0, cr0}" : "=r"(value));
-    return value;
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_read_cr3(void)
-{
-    xvcpu_u64 value;
-    __asm__ volatile("mov {%%cr3, %0|%0, cr3}" : "=r"(value));
-    return value;
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_read_cr4(void)
-{
-    xvcpu_u64 value;
-    __asm__ volatile("mov {%%cr4, %0|%0, cr4}" : "=r"(value));
-    return value;
-}
-
-XVCPUI_INLINE void xvcpui_write_cr0(xvcpu_u64 value)
-{
-    __asm__ volatile("mov {%0, %%cr0|cr0, %0}" : : "r"(value) : "memory");
-}
-
-XVCPUI_INLINE void xvcpui_write_cr4(xvcpu_u64 value)
-{
-    __asm__ volatile("mov {%0, %%cr4|cr4, %0}" : : "r"(value) : "memory");
-}
-
-static inline xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number)
-{
-    xvcpu_u64 value = 0;
-    switch (number) {
-    case 0: __asm__ volatile("mov {%%dr0, %0|%0, dr0}" : "=r"(value)); break;
-    case 1: __asm__ volatile("mov {%%dr1, %0|%0, dr1}" : "=r"(value)); break;
-    case 2: __asm__ volatile("mov {%%dr2, %0|%0, dr2}" : "=r"(value)); break;
-    case 3: __asm__ volatile("mov {%%dr3, %0|%0, dr3}" : "=r"(value)); break;
-    case 6: __asm__ volatile("mov {%%dr6, %0|%0, dr6}" : "=r"(value)); break;
-    default: __asm__ volatile("mov {%%dr7, %0|%0, dr7}" : "=r"(value)); break;
-    }
-    return value;
-}
-
-static inline void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value)
-{
-    switch (number) {
-    case 0: __asm__ volatile("mov {%0, %%dr0|dr0, %0}" : : "r"(value)); break;
-    case 1: __asm__ volatile("mov {%0, %%dr1|dr1, %0}" : : "r"(value)); break;
-    case 2: __asm__ volatile("mov {%0, %%dr2|dr2, %0}" : : "r"(value)); break;
-    case 3: __asm__ volatile("mov {%0, %%dr3|dr3, %0}" : : "r"(value)); break;
-    case 6: __asm__ volatile("mov {%0, %%dr6|dr6, %0}" : : "r"(value)); break;
-    default: __asm__ volatile("mov {%0, %%dr7|dr7, %0}" : : "r"(value) : "memory"); break;
-    }
-}
-
-XVCPUI_INLINE void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
-{
-    __asm__ volatile("cpuid"
-                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
-                     : "a"(leaf), "c"(subleaf));
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_xgetbv(void)
-{
-    xvcpu_u32 low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return ((xvcpu_u64)high << 32) | low;
-}
-
-XVCPUI_INLINE void xvcpui_xsetbv(xvcpu_u64 value)
-{
-    __asm__ volatile("xsetbv"
-                     :
-                     : "c"(0), "a"((xvcpu_u32)value), "d"((xvcpu_u32)(value >> 32))
-                     : "memory");
-}
-
-XVCPUI_INLINE xvcpu_u64 xvcpui_rdtsc(void)
-{
-    xvcpu_u32 low, high;
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return ((xvcpu_u64)high << 32) | low;
-}
-
-// The operand of SGDT and LGDT: a 2-byte limit and an 8-byte base without a gap.
-typedef struct __attribute__((packed)) xvcpui_table_operand {
-    xvcpu_u16 limit;
-    xvcpu_u64 base;
-} xvcpui_table_operand;
-
-static inline void xvcpui_table_unpack(const xvcpui_table_operand *from, xvcpui_table_register *to)
-{
-    to->limit = from->limit;
-    to->base = from->base;
-}
-
-static inline void xvcpui_table_pack(const xvcpui_table_register *from, xvcpui_table_operand *to)
-{
-    to->limit = from->limit;
-    to->base = from->base;
-}
-
-static inline void xvcpui_sgdt(xvcpui_table_register *table)
-{
-    xvcpui_table_operand operand;
-    __asm__ volatile("sgdt %0" : "=m"(operand));
-    xvcpui_table_unpack(&operand, table);
-}
-
-static inline void xvcpui_sidt(xvcpui_table_register *table)
-{
-    xvcpui_table_operand operand;
-    __asm__ volatile("sidt %0" : "=m"(operand));
-    xvcpui_table_unpack(&operand, table);
-}
-
-static inline void xvcpui_lgdt(const xvcpui_table_register *table)
-{
-    xvcpui_table_operand operand;
-    xvcpui_table_pack(table, &operand);
-    __asm__ volatile("lgdt %0" : : "m"(operand) : "memory");
-}
-
-static inline void xvcpui_lidt(const xvcpui_table_register *table)
-{
-    xvcpui_table_operand operand;
-    xvcpui_table_pack(table, &operand);
-    __asm__ volatile("lidt %0" : : "m"(operand) : "memory");
-}
-
-XVCPUI_INLINE xvcpu_u16 xvcpui_sldt(void)
-{
-    xvcpu_u16 selector;
-    __asm__ volatile("sldt %0" : "=m"(selector));
-    return selector;
-}
-
-XVCPUI_INLINE void xvcpui_lldt(xvcpu_u16 selector)
-{
-    __asm__ volatile("lldt %0" : : "m"(selector) : "memory");
-}
-
-XVCPUI_INLINE xvcpu_u16 xvcpui_str(void)
-{
-    xvcpu_u16 selector;
-    __asm__ volatile("str %0" : "=m"(selector));
-    return selector;
-}
-
-XVCPUI_INLINE void xvcpui_ltr(xvcpu_u16 selector)
-{
-    __asm__ volatile("ltr %0" : : "m"(selector) : "memory");
-}
-
-static inline xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment)
-{
-    xvcpu_u32 selector = 0;
-    switch ((xvcpu_u32)segment) {
-    case XVCPU_ES: __asm__ volatile("mov {%%es, %0|%0, es}" : "=r"(selector)); break;
-    case XVCPU_CS: __asm__ volatile("mov {%%cs, %0|%0, cs}" : "=r"(selector)); break;
-    case XVCPU_SS: __asm__ volatile("mov {%%ss, %0|%0, ss}" : "=r"(selector)); break;
-    case XVCPU_DS: __asm__ volatile("mov {%%ds, %0|%0, ds}" : "=r"(selector)); break;
-    case XVCPU_FS: __asm__ volatile("mov {%%fs, %0|%0, fs}" : "=r"(selector)); break;
-    default: __asm__ volatile("mov {%%gs, %0|%0, gs}" : "=r"(selector)); break;
-    }
-    return (xvcpu_u16)selector;
-}
-
-// FS and GS lose their base: whoever calls this puts it back.
-static inline void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
-{
-    const xvcpu_u32 value = selector;
-    switch ((xvcpu_u32)segment) {
-    case XVCPU_ES: __asm__ volatile("mov {%0, %%es|es, %0}" : : "r"(value) : "memory"); break;
-    case XVCPU_DS: __asm__ volatile("mov {%0, %%ds|ds, %0}" : : "r"(value) : "memory"); break;
-    case XVCPU_FS: __asm__ volatile("mov {%0, %%fs|fs, %0}" : : "r"(value) : "memory"); break;
-    default: __asm__ volatile("mov {%0, %%gs|gs, %0}" : : "r"(value) : "memory"); break;
-    }
-}
-
-XVCPUI_INLINE void xvcpui_xsave(void *area, xvcpu_u64 mask)
-{
-    __asm__ volatile("xsave64 {(%0)|[%0]}"
-                     :
-                     : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
-                     : "memory");
-}
-
-XVCPUI_INLINE void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
-{
-    __asm__ volatile("xrstor64 {(%0)|[%0]}"
-                     :
-                     : "r"(area), "a"((xvcpu_u32)mask), "d"((xvcpu_u32)(mask >> 32))
-                     : "memory");
-}
-
-XVCPUI_INLINE void xvcpui_fxsave(void *area)
-{
-    __asm__ volatile("fxsave64 {(%0)|[%0]}" : : "r"(area) : "memory");
-}
-
-XVCPUI_INLINE void xvcpui_fxrstor(const void *area)
-{
-    __asm__ volatile("fxrstor64 {(%0)|[%0]}" : : "r"(area) : "memory");
-}
-
-// After an NMI exit NMIs stay blocked until IRET: the handler's own IRET lifts that.
-XVCPUI_INLINE void xvcpui_host_nmi(void)
-{
-    __asm__ volatile("int {$2|2}" : : : "memory");
-}
-
-#endif // XVCPU_SIMULATED
-
 // -- Implementation: current VMCS
 
 // VMREAD and VMWRITE cannot fail for a field that exists while the VMCS is current. If one does,
@@ -4171,7 +4182,7 @@ static XVCPUI_COLD void xvcpui_vmcs_fault(xvcpu *vcpu, xvcpu_u32 field, xvcpu_vm
     if (vcpu->fault.status != XVCPU_STATUS_OK)
         return;
     if (result == XVCPU_VMX_FAIL_VALID)
-        (void)xvcpui_vmread(XVCPU_VMCS_EXIT_INSTRUCTION_ERROR, &number);
+        (void)xvcpu_vmread(XVCPU_VMCS_EXIT_INSTRUCTION_ERROR, &number);
     (void)xvcpui_fail(&vcpu->fault,
                       result == XVCPU_VMX_FAIL_VALID ? XVCPU_STATUS_VMFAIL
                                                      : XVCPU_STATUS_VMFAIL_INVALID,
@@ -4183,7 +4194,7 @@ static XVCPUI_COLD void xvcpui_vmcs_fault(xvcpu *vcpu, xvcpu_u32 field, xvcpu_vm
 XVCPUI_INLINE xvcpu_u64 xvcpui_vmcs_read(xvcpu *vcpu, xvcpu_u32 field)
 {
     xvcpu_u64 value;
-    const xvcpu_vmx_result result = xvcpui_vmread(field, &value);
+    const xvcpu_vmx_result result = xvcpu_vmread(field, &value);
     if (XVCPUI_LIKELY(result == XVCPU_VMX_SUCCEED))
         return value;
     xvcpui_vmcs_fault(vcpu, field, result, "VMREAD");
@@ -4192,7 +4203,7 @@ XVCPUI_INLINE xvcpu_u64 xvcpui_vmcs_read(xvcpu *vcpu, xvcpu_u32 field)
 
 XVCPUI_INLINE void xvcpui_vmcs_write(xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64 value)
 {
-    const xvcpu_vmx_result result = xvcpui_vmwrite(field, value);
+    const xvcpu_vmx_result result = xvcpu_vmwrite(field, value);
     if (XVCPUI_UNLIKELY(result != XVCPU_VMX_SUCCEED))
         xvcpui_vmcs_fault(vcpu, field, result, "VMWRITE");
 }
@@ -4215,7 +4226,7 @@ static XVCPUI_COLD xvcpu_status xvcpui_fail_vmx(xvcpu_error *error, xvcpu_vmx_re
 {
     xvcpu_u64 number = 0;
     if (result == XVCPU_VMX_FAIL_VALID)
-        (void)xvcpui_vmread(XVCPU_VMCS_EXIT_INSTRUCTION_ERROR, &number);
+        (void)xvcpu_vmread(XVCPU_VMCS_EXIT_INSTRUCTION_ERROR, &number);
     (void)xvcpui_fail(error,
                       result == XVCPU_VMX_FAIL_VALID ? XVCPU_STATUS_VMFAIL
                                                      : XVCPU_STATUS_VMFAIL_INVALID,
@@ -4254,7 +4265,7 @@ static xvcpu_status xvcpui_check_bound(xvcpu *vcpu, xvcpu_error *error)
         return xvcpui_fail(error, XVCPU_STATUS_WRONG_CPU, "bound to another CPU", vcpu->cpu->id, 0);
     if (XVCPUI_LIKELY(vcpu->cpu->current == vcpu))
         return XVCPU_STATUS_OK;
-    result = xvcpui_vmptrld(vcpu->vmcs_pa);
+    result = xvcpu_vmptrld(vcpu->vmcs_pa);
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMPTRLD");
     vcpu->cpu->current = vcpu;
@@ -4882,7 +4893,7 @@ XVCPUI_INLINE xvcpu_u32 xvcpui_cpuid_reg(const xvcpu_cpuid_regs *regs, xvcpu_u32
 static void xvcpui_read_controls(xvcpu_caps *caps, xvcpu_control_word word, xvcpu_u32 msr)
 {
     xvcpu_control_caps *controls = &caps->controls[word];
-    const xvcpu_u64 value = xvcpui_rdmsr(msr);
+    const xvcpu_u64 value = xvcpu_rdmsr(msr);
     controls->msr = msr;
     if (word == XVCPU_WORD_PROC3 || word == XVCPU_WORD_EXIT2) {
         controls->must_be_1 = 0;
@@ -4926,7 +4937,7 @@ static xvcpu_u64 xvcpui_features(const xvcpu_caps *caps)
             (row->xcr0 & ~caps->xcr0_mask) != 0 || (row->xss & ~caps->xss_mask) != 0 ||
             (row->cr4 & ~caps->cr4_fixed1) != 0)
             continue;
-        xvcpui_cpuid(row->leaf, row->subleaf, &regs);
+        xvcpu_cpuid(row->leaf, row->subleaf, &regs);
         if ((xvcpui_cpuid_reg(&regs, row->reg) & row->bits) == row->bits)
             features |= XVCPU_BIT64(i);
     }
@@ -4964,7 +4975,7 @@ static xvcpu_u64 xvcpui_empty_components(xvcpu_u64 components)
         xvcpu_cpuid_regs regs;
         if ((components >> i & 1U) == 0)
             continue;
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, i, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, i, &regs);
         if (regs.eax == 0)
             empty |= XVCPU_BIT64(i);
     }
@@ -4975,27 +4986,27 @@ static void xvcpui_probe_cpuid(xvcpu_caps *caps)
 {
     xvcpu_cpuid_regs regs;
     xvcpu_u32 ecx1;
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
     ecx1 = regs.ecx;
     caps->stepping = regs.eax & 0xFU;
     caps->model = ((regs.eax >> 4) & 0xFU) | ((regs.eax >> 12) & 0xF0U);
     caps->family = (regs.eax >> 8) & 0xFU;
     if (caps->family == 0xFU)
         caps->family += (regs.eax >> 20) & 0xFFU;
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_EXTENDED, 0, &regs);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_EXTENDED, 0, &regs);
     caps->max_ext_leaf = regs.eax;
     caps->physical_bits = 36; // where CPUID does not say
     caps->linear_bits = 48;
     if (caps->max_ext_leaf >= XVCPU_CPUID_LEAF_ADDRESS_SIZES) {
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_ADDRESS_SIZES, 0, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_ADDRESS_SIZES, 0, &regs);
         caps->physical_bits = (xvcpu_u32)XVCPU_PART(regs.eax, CPUID_EXT_8_EAX_PHYSICAL_BITS);
         caps->linear_bits = (xvcpu_u32)XVCPU_PART(regs.eax, CPUID_EXT_8_EAX_LINEAR_BITS);
     }
     if (caps->max_leaf >= XVCPU_CPUID_LEAF_EXTENDED_FEATURES) {
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_EXTENDED_FEATURES, 0, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_EXTENDED_FEATURES, 0, &regs);
         // Memory encryption takes the top physical-address bits for its key numbers.
         if ((regs.ecx & XVCPU_CPUID_7_ECX_TME) != 0) {
-            const xvcpu_u64 tme = xvcpui_rdmsr(XVCPU_MSR_IA32_TME_ACTIVATE);
+            const xvcpu_u64 tme = xvcpu_rdmsr(XVCPU_MSR_IA32_TME_ACTIVATE);
             const xvcpu_u32 key_bits = (xvcpu_u32)XVCPU_PART(tme, TME_ACTIVATE_KEYID_BITS);
             if ((tme & XVCPU_TME_ACTIVATE_LOCK) != 0 && (tme & XVCPU_TME_ACTIVATE_ENABLE) != 0 &&
                 key_bits < caps->physical_bits)
@@ -5003,11 +5014,11 @@ static void xvcpui_probe_cpuid(xvcpu_caps *caps)
         }
     }
     if ((ecx1 & XVCPU_CPUID_1_ECX_XSAVE) != 0 && caps->max_leaf >= XVCPU_CPUID_LEAF_XSAVE) {
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
         caps->xcr0_mask = ((xvcpu_u64)regs.edx << 32) | regs.eax;
         caps->xsave_bytes = regs.ecx;
         caps->xcr0_mask &= ~xvcpui_empty_components(caps->xcr0_mask);
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 1, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, 1, &regs);
         if ((regs.eax & XVCPU_CPUID_D_1_EAX_XSAVES) != 0)
             caps->xss_mask = ((xvcpu_u64)regs.edx << 32) | regs.ecx;
     }
@@ -5020,15 +5031,15 @@ XVCPU_API xvcpu_status xvcpu_probe(xvcpu_caps *caps, xvcpu_error *error)
     if (!caps)
         return xvcpui_fail(error, XVCPU_STATUS_INVALID_ARGUMENT, "caps is null", 0, 0);
     xvcpui_zero(caps, sizeof *caps);
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_VENDOR, 0, &regs);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_VENDOR, 0, &regs);
     caps->max_leaf = regs.eax;
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
     if (caps->max_leaf < XVCPU_CPUID_LEAF_FEATURES || (regs.ecx & XVCPU_CPUID_1_ECX_VMX) == 0)
         return xvcpui_fail(error, XVCPU_STATUS_NO_VMX, "CPUID.1:ECX.VMX", regs.ecx,
                            XVCPU_CPUID_1_ECX_VMX);
     xvcpui_probe_cpuid(caps);
 
-    caps->basic = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_BASIC);
+    caps->basic = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_BASIC);
     caps->revision = (xvcpu_u32)XVCPU_PART(caps->basic, VMX_BASIC_REVISION);
     caps->region_bytes = (xvcpu_u32)XVCPU_PART(caps->basic, VMX_BASIC_REGION_SIZE);
     use_true = (caps->basic & XVCPU_VMX_BASIC_TRUE_CONTROLS) != 0;
@@ -5052,16 +5063,16 @@ XVCPU_API xvcpu_status xvcpu_probe(xvcpu_caps *caps, xvcpu_error *error)
     if (xvcpui_can(caps, XVCPU_WORD_EXIT, XVCPU_EXIT_ACTIVATE_SECONDARY))
         xvcpui_read_controls(caps, XVCPU_WORD_EXIT2, XVCPU_MSR_IA32_VMX_EXIT_CTLS2);
 
-    caps->misc = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_MISC);
-    caps->cr0_fixed0 = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_CR0_FIXED0);
-    caps->cr0_fixed1 = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_CR0_FIXED1);
-    caps->cr4_fixed0 = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_CR4_FIXED0);
-    caps->cr4_fixed1 = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_CR4_FIXED1);
-    caps->vmcs_enum = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_VMCS_ENUM);
+    caps->misc = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_MISC);
+    caps->cr0_fixed0 = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_CR0_FIXED0);
+    caps->cr0_fixed1 = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_CR0_FIXED1);
+    caps->cr4_fixed0 = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_CR4_FIXED0);
+    caps->cr4_fixed1 = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_CR4_FIXED1);
+    caps->vmcs_enum = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_VMCS_ENUM);
     if ((caps->controls[XVCPU_WORD_PROC2].may_be_1 & (XVCPU_PROC2_EPT | XVCPU_PROC2_VPID)) != 0)
-        caps->ept_vpid = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP);
+        caps->ept_vpid = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP);
     if (xvcpui_can(caps, XVCPU_WORD_PROC2, XVCPU_PROC2_VMFUNC))
-        caps->vmfunc = xvcpui_rdmsr(XVCPU_MSR_IA32_VMX_VMFUNC);
+        caps->vmfunc = xvcpu_rdmsr(XVCPU_MSR_IA32_VMX_VMFUNC);
     caps->timer_shift = (xvcpu_u32)XVCPU_PART(caps->misc, VMX_MISC_TIMER_RATE);
     caps->cr3_targets = (xvcpu_u32)XVCPU_PART(caps->misc, VMX_MISC_CR3_TARGETS);
     caps->features = xvcpui_features(caps);
@@ -5246,7 +5257,7 @@ XVCPU_API xvcpu_bool xvcpu_cpu_is_enabled(const xvcpu_cpu *cpu)
 
 XVCPU_API xvcpu_bool xvcpu_cpu_is_foreign(const xvcpu_cpu *cpu)
 {
-    return (xvcpui_read_cr4() & XVCPU_CR4_VMXE) != 0 && !xvcpu_cpu_is_enabled(cpu);
+    return (xvcpu_read_cr4() & XVCPU_CR4_VMXE) != 0 && !xvcpu_cpu_is_enabled(cpu);
 }
 
 // IA32_FEATURE_CONTROL must have VMX outside SMX on and be locked before VMXON. Firmware usually
@@ -5256,7 +5267,7 @@ static xvcpu_status xvcpui_feature_control(const xvcpu_cpu_desc *desc, xvcpu_u64
                                            xvcpu_error *error)
 {
     const xvcpu_u64 wanted = XVCPU_FEATURE_CONTROL_LOCK | XVCPU_FEATURE_CONTROL_VMX_OUTSIDE_SMX;
-    const xvcpu_u64 value = xvcpui_rdmsr(XVCPU_MSR_IA32_FEATURE_CONTROL);
+    const xvcpu_u64 value = xvcpu_rdmsr(XVCPU_MSR_IA32_FEATURE_CONTROL);
     *to_write = 0;
     if ((value & XVCPU_FEATURE_CONTROL_LOCK) != 0) {
         if ((value & XVCPU_FEATURE_CONTROL_VMX_OUTSIDE_SMX) != 0)
@@ -5304,7 +5315,7 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
     // enabling twice leaves a running one alone, here or on the CPU that was meant.
     if (!xvcpui_is_cpu_id(desc->context, desc->id))
         return xvcpui_fail(error, XVCPU_STATUS_WRONG_CPU, "desc.id is not this CPU", desc->id, 0);
-    cr4 = xvcpui_read_cr4();
+    cr4 = xvcpu_read_cr4();
     if ((cr4 & XVCPU_CR4_VMXE) != 0)
         return xvcpui_fail(error, XVCPU_STATUS_VMX_BUSY, "CR4.VMXE is 1 already", cr4,
                            XVCPU_CR4_VMXE);
@@ -5317,7 +5328,7 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
 
     // CR0 first: a bit that only software can mend is named before anything is changed. NE is the
     // one bit real kernels leave off; VMX needs it, and nothing else depends on it in 64-bit mode.
-    cr0 = xvcpui_read_cr0();
+    cr0 = xvcpu_read_cr0();
     cpu->saved_cr0 = cr0;
     cpu->saved_cr4 = cr4;
     if (!desc->keep_cr0)
@@ -5349,15 +5360,15 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
     *(xvcpu_u32 *)cpu->vmxon_region = cpu->caps.revision;
 
     if (feature_control != 0)
-        xvcpui_wrmsr(XVCPU_MSR_IA32_FEATURE_CONTROL, feature_control);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_FEATURE_CONTROL, feature_control);
     if (cr0 != cpu->saved_cr0)
-        xvcpui_write_cr0(cr0);
-    xvcpui_write_cr4(cr4);
-    result = xvcpui_vmxon(cpu->vmxon_pa);
+        xvcpu_write_cr0(cr0);
+    xvcpu_write_cr4(cr4);
+    result = xvcpu_vmxon(cpu->vmxon_pa);
     if (result != XVCPU_VMX_SUCCEED) {
-        xvcpui_write_cr4(cpu->saved_cr4);
+        xvcpu_write_cr4(cpu->saved_cr4);
         if (cr0 != cpu->saved_cr0)
-            xvcpui_write_cr0(cpu->saved_cr0);
+            xvcpu_write_cr0(cpu->saved_cr0);
         xvcpui_page_free(&cpu->pool, cpu->vmxon_region);
         cpu->vmxon_region = XVCPUI_NULL;
         // No VMCS can be current here, so VMXON has no error number to give.
@@ -5380,7 +5391,7 @@ static xvcpu_status xvcpui_deactivate(xvcpu *vcpu, xvcpu_error *error)
     xvcpu_vmx_result result;
     if (!cpu)
         return XVCPU_STATUS_OK;
-    result = xvcpui_vmclear(vcpu->vmcs_pa);
+    result = xvcpu_vmclear(vcpu->vmcs_pa);
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMCLEAR");
     for (link = &cpu->active; *link; link = &(*link)->next_active)
@@ -5411,14 +5422,14 @@ XVCPU_API xvcpu_status xvcpu_cpu_disable(xvcpu_cpu *cpu, xvcpu_error *error)
         if (status != XVCPU_STATUS_OK)
             return status;
     }
-    result = xvcpui_vmxoff();
+    result = xvcpu_vmxoff();
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMXOFF");
     // Only what enable changed goes back: the kernel may have changed other bits since.
-    xvcpui_write_cr4(xvcpui_read_cr4() &
+    xvcpu_write_cr4(xvcpu_read_cr4() &
                      ~((XVCPU_CR4_VMXE | XVCPU_CR4_OSXSAVE) & ~cpu->saved_cr4));
     if ((cpu->saved_cr0 & XVCPU_CR0_NE) == 0)
-        xvcpui_write_cr0(xvcpui_read_cr0() & ~XVCPU_CR0_NE);
+        xvcpu_write_cr0(xvcpu_read_cr0() & ~XVCPU_CR0_NE);
     xvcpui_page_free(&cpu->pool, cpu->vmxon_region);
     cpu->vmxon_region = XVCPUI_NULL;
     cpu->enabled = 0;
@@ -6615,20 +6626,20 @@ typedef struct __attribute__((packed, may_alias)) xvcpui_system_descriptor {
 } xvcpui_system_descriptor;
 
 XVCPUI_INLINE const xvcpui_system_descriptor *
-xvcpui_system_descriptor_of(const xvcpui_table_register *gdt, xvcpu_u16 selector)
+xvcpui_system_descriptor_of(const xvcpu_table_register *gdt, xvcpu_u16 selector)
 {
     return (const xvcpui_system_descriptor *)(xvcpu_uptr)(gdt->base +
                                                           (xvcpu_u64)(selector & 0xFFF8U));
 }
 
-static xvcpu_u64 xvcpui_system_base(const xvcpui_table_register *gdt, xvcpu_u16 selector)
+static xvcpu_u64 xvcpui_system_base(const xvcpu_table_register *gdt, xvcpu_u16 selector)
 {
     const xvcpui_system_descriptor *descriptor = xvcpui_system_descriptor_of(gdt, selector);
     return (xvcpu_u64)descriptor->base_0 | (xvcpu_u64)descriptor->base_16 << 16 |
            (xvcpu_u64)descriptor->base_24 << 24 | (xvcpu_u64)descriptor->base_32 << 32;
 }
 
-static xvcpu_u32 xvcpui_system_limit(const xvcpui_table_register *gdt, xvcpu_u16 selector)
+static xvcpu_u32 xvcpui_system_limit(const xvcpu_table_register *gdt, xvcpu_u16 selector)
 {
     const xvcpui_system_descriptor *descriptor = xvcpui_system_descriptor_of(gdt, selector);
     const xvcpu_u32 limit = descriptor->limit_0 | (descriptor->flags_limit_16 & 0xFU) << 16;
@@ -6649,7 +6660,7 @@ XVCPUI_INLINE void xvcpui_host_field(xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64 *kn
 XVCPUI_INLINE void xvcpui_host_selector(xvcpu *vcpu, xvcpu_u32 field, xvcpu_segment segment,
                                         xvcpu_u16 *known)
 {
-    const xvcpu_u16 selector = xvcpui_read_selector(segment);
+    const xvcpu_u16 selector = xvcpu_read_selector(segment);
     if (*known != selector) {
         *known = selector;
         xvcpui_vmcs_write(vcpu, field, (selector & 4U) != 0 ? 0U : selector & 0xFFF8U);
@@ -6678,12 +6689,12 @@ static xvcpu_status xvcpui_host_selectors(xvcpu *vcpu, xvcpu_error *error)
 static xvcpu_status xvcpui_refresh_xcr0(xvcpu *vcpu, xvcpu_error *error)
 {
     xvcpu_host_state *host = &vcpu->host;
-    const xvcpu_u64 xcr0 = (host->cr4 & XVCPU_CR4_OSXSAVE) != 0 ? xvcpui_xgetbv() : 0;
+    const xvcpu_u64 xcr0 = (host->cr4 & XVCPU_CR4_OSXSAVE) != 0 ? xvcpu_xgetbv() : 0;
     xvcpu_cpuid_regs regs;
     if (xcr0 == host->xcr0)
         return XVCPU_STATUS_OK;
     if (xcr0 != 0 && (vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) == 0) {
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, 0, &regs);
         if (regs.ebx > XVCPU_PAGE_BYTES)
             return xvcpui_fail(error, XVCPU_STATUS_BAD_HOST_STATE,
                                "XCR0: the XSAVE area is larger than a page", regs.ebx, xcr0);
@@ -6697,9 +6708,9 @@ static xvcpu_status xvcpui_refresh_xcr0(xvcpu *vcpu, xvcpu_error *error)
 static xvcpu_status xvcpui_refresh_host(xvcpu *vcpu, xvcpu_error *error)
 {
     xvcpu_host_state *host = &vcpu->host;
-    xvcpui_table_register table;
+    xvcpu_table_register table;
     xvcpu_u16 tr;
-    const xvcpu_u64 cr0 = xvcpui_read_cr0();
+    const xvcpu_u64 cr0 = xvcpu_read_cr0();
 
     // TS and EM would make the library's own saving of x87 state fault; they are off while the
     // guest's state is loaded and put back after.
@@ -6707,12 +6718,12 @@ static xvcpu_status xvcpui_refresh_host(xvcpu *vcpu, xvcpu_error *error)
                       ? 0
                       : cr0 & (XVCPU_CR0_TS | XVCPU_CR0_EM);
     xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_CR0, &host->cr0, cr0 & ~host->ts_em);
-    xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_CR3, &host->cr3, xvcpui_read_cr3());
-    xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_CR4, &host->cr4, xvcpui_read_cr4());
-    xvcpui_sgdt(&table);
+    xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_CR3, &host->cr3, xvcpu_read_cr3());
+    xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_CR4, &host->cr4, xvcpu_read_cr4());
+    xvcpu_sgdt(&table);
     host->gdtr_limit = table.limit;
     xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_GDTR_BASE, &host->gdtr_base, table.base);
-    tr = xvcpui_str();
+    tr = xvcpu_str();
     if ((tr & 0xFFF8U) == 0)
         return xvcpui_fail(error, XVCPU_STATUS_NO_TSS, "TR is null", tr, 0);
     if ((tr & 4U) != 0 || (xvcpu_u32)(tr | 7U) + 8U > table.limit)
@@ -6724,16 +6735,16 @@ static xvcpu_status xvcpui_refresh_host(xvcpu *vcpu, xvcpu_error *error)
     host->tr_limit = xvcpui_system_limit(&table, tr);
     xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_TR_BASE, &host->tr_base,
                       xvcpui_system_base(&table, tr));
-    xvcpui_sidt(&table);
+    xvcpu_sidt(&table);
     host->idtr_limit = table.limit;
     xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_IDTR_BASE, &host->idtr_base, table.base);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FS_GS_BASE) == 0) {
         xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_FS_BASE, &host->fs_base,
-                          xvcpui_rdmsr(XVCPU_MSR_IA32_FS_BASE));
+                          xvcpu_rdmsr(XVCPU_MSR_IA32_FS_BASE));
         xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_GS_BASE, &host->gs_base,
-                          xvcpui_rdmsr(XVCPU_MSR_IA32_GS_BASE));
+                          xvcpu_rdmsr(XVCPU_MSR_IA32_GS_BASE));
     }
-    host->ldtr = xvcpui_sldt();
+    host->ldtr = xvcpu_sldt();
     if (xvcpui_refresh_xcr0(vcpu, error) != XVCPU_STATUS_OK)
         return XVCPU_STATUS_BAD_HOST_STATE;
     return xvcpui_host_selectors(vcpu, error);
@@ -6748,36 +6759,36 @@ static xvcpu_status xvcpui_take_host(xvcpu *vcpu, xvcpu_error *error)
 
     // Values no register can have, so that every field is written below.
     xvcpui_fill(host, 0xFF, sizeof *host);
-    efer = xvcpui_rdmsr(XVCPU_MSR_IA32_EFER);
+    efer = xvcpu_rdmsr(XVCPU_MSR_IA32_EFER);
     if ((efer & XVCPU_EFER_LMA) == 0)
         return xvcpui_fail(error, XVCPU_STATUS_NOT_64BIT, "EFER.LMA is 0", efer, XVCPU_EFER_LMA);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FS_GS_BASE) != 0) {
         xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_FS_BASE, &host->fs_base,
-                          xvcpui_rdmsr(XVCPU_MSR_IA32_FS_BASE));
+                          xvcpu_rdmsr(XVCPU_MSR_IA32_FS_BASE));
         xvcpui_host_field(vcpu, XVCPU_VMCS_HOST_GS_BASE, &host->gs_base,
-                          xvcpui_rdmsr(XVCPU_MSR_IA32_GS_BASE));
+                          xvcpu_rdmsr(XVCPU_MSR_IA32_GS_BASE));
     }
     status = xvcpui_refresh_host(vcpu, error);
     if (status != XVCPU_STATUS_OK)
         return status;
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_SYSENTER_CS,
-                      xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_CS) & 0xFFFFFFFFU);
-    host->sysenter_esp = xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_ESP);
+                      xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_CS) & 0xFFFFFFFFU);
+    host->sysenter_esp = xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_ESP);
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_SYSENTER_ESP, host->sysenter_esp);
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_SYSENTER_EIP,
-                      xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_EIP));
+                      xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_EIP));
     xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_EFER, efer);
     if (xvcpui_control(vcpu, XVCPU_WORD_EXIT, XVCPU_EXIT_LOAD_PAT))
-        xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_PAT, xvcpui_rdmsr(XVCPU_MSR_IA32_PAT));
-    host->xss = xvcpui_has(vcpu, XVCPU_FEATURE_XSAVES) ? xvcpui_rdmsr(XVCPU_MSR_IA32_XSS) : 0;
+        xvcpui_vmcs_write(vcpu, XVCPU_VMCS_HOST_PAT, xvcpu_rdmsr(XVCPU_MSR_IA32_PAT));
+    host->xss = xvcpui_has(vcpu, XVCPU_FEATURE_XSAVES) ? xvcpu_rdmsr(XVCPU_MSR_IA32_XSS) : 0;
     if (xvcpui_has(vcpu, XVCPU_FEATURE_SYSCALL)) {
-        host->switched[XVCPU_SWITCHED_STAR] = xvcpui_rdmsr(XVCPU_MSR_IA32_STAR);
-        host->switched[XVCPU_SWITCHED_LSTAR] = xvcpui_rdmsr(XVCPU_MSR_IA32_LSTAR);
-        host->switched[XVCPU_SWITCHED_CSTAR] = xvcpui_rdmsr(XVCPU_MSR_IA32_CSTAR);
-        host->switched[XVCPU_SWITCHED_FMASK] = xvcpui_rdmsr(XVCPU_MSR_IA32_FMASK);
+        host->switched[XVCPU_SWITCHED_STAR] = xvcpu_rdmsr(XVCPU_MSR_IA32_STAR);
+        host->switched[XVCPU_SWITCHED_LSTAR] = xvcpu_rdmsr(XVCPU_MSR_IA32_LSTAR);
+        host->switched[XVCPU_SWITCHED_CSTAR] = xvcpu_rdmsr(XVCPU_MSR_IA32_CSTAR);
+        host->switched[XVCPU_SWITCHED_FMASK] = xvcpu_rdmsr(XVCPU_MSR_IA32_FMASK);
     }
     if (xvcpui_has(vcpu, XVCPU_FEATURE_RDTSCP))
-        host->switched[XVCPU_SWITCHED_TSC_AUX] = xvcpui_rdmsr(XVCPU_MSR_IA32_TSC_AUX);
+        host->switched[XVCPU_SWITCHED_TSC_AUX] = xvcpu_rdmsr(XVCPU_MSR_IA32_TSC_AUX);
     // The trampoline writes HOST_RSP and HOST_RIP when it finds these wrong.
     vcpu->host_rsp = 0;
     vcpu->host_rip = 0;
@@ -6930,7 +6941,7 @@ XVCPUI_INLINE xvcpu_bool xvcpui_dr6_is_live(const xvcpu *vcpu)
 
 static xvcpu_u64 xvcpui_guest_dr6(const xvcpu *vcpu)
 {
-    return xvcpui_dr6_is_live(vcpu) ? xvcpui_read_dr(6) : vcpu->dr6;
+    return xvcpui_dr6_is_live(vcpu) ? xvcpu_read_dr(6) : vcpu->dr6;
 }
 
 // True while the processor holds the guest's value of a switched MSR.
@@ -6945,7 +6956,7 @@ static xvcpu_bool xvcpui_switched_is_live(const xvcpu *vcpu, xvcpu_u32 i)
 static xvcpu_u64 xvcpui_get_switched(const xvcpu *vcpu, xvcpu_u32 i)
 {
     if (i == XVCPU_SWITCHED_KERNEL_GS_BASE && xvcpui_switched_is_live(vcpu, i))
-        return xvcpui_rdmsr(xvcpui_switched_msrs[i]);
+        return xvcpu_rdmsr(xvcpui_switched_msrs[i]);
     return vcpu->switched[i];
 }
 
@@ -7172,21 +7183,21 @@ static void xvcpui_set_switched(xvcpu *vcpu, xvcpu_u32 i, xvcpu_u64 value)
 {
     vcpu->switched[i] = value;
     if (xvcpui_switched_is_live(vcpu, i))
-        xvcpui_wrmsr(xvcpui_switched_msrs[i], value);
+        xvcpu_wrmsr(xvcpui_switched_msrs[i], value);
 }
 
 static void xvcpui_set_dr(xvcpu *vcpu, xvcpu_u32 number, xvcpu_u64 value)
 {
     vcpu->dr[number & 3U] = value;
     if (vcpu->guest_dr_loaded)
-        xvcpui_write_dr(number & 3U, value);
+        xvcpu_write_dr(number & 3U, value);
 }
 
 static void xvcpui_set_dr6(xvcpu *vcpu, xvcpu_u64 value)
 {
     vcpu->dr6 = (value & XVCPUI_DR6_WRITABLE) | XVCPU_DR6_FIXED_1;
     if (xvcpui_dr6_is_live(vcpu))
-        xvcpui_write_dr(6, vcpu->dr6);
+        xvcpu_write_dr(6, vcpu->dr6);
 }
 
 static void xvcpui_set_dr7(xvcpu *vcpu, xvcpu_u64 value)
@@ -7200,7 +7211,7 @@ static void xvcpui_set_xss(xvcpu *vcpu, xvcpu_u64 value)
     vcpu->xss = value;
     if (vcpu->guest_loaded && (vcpu->desc.leave_to_host & XVCPU_LEAVE_XCR0) == 0 &&
         xvcpui_has(vcpu, XVCPU_FEATURE_XSAVES))
-        xvcpui_wrmsr(XVCPU_MSR_IA32_XSS, value);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_XSS, value);
 }
 
 // The five below do what the guest's own instruction would: all its checks, then all its effects.
@@ -7296,7 +7307,7 @@ static xvcpu_bool xvcpui_set_xcr0_checked(xvcpu *vcpu, xvcpu_u64 value)
     // A host that never turned CR4.OSXSAVE on has no XCR0 to write.
     if (vcpu->guest_loaded && (vcpu->desc.leave_to_host & XVCPU_LEAVE_XCR0) == 0 &&
         vcpu->host.xcr0 != 0)
-        xvcpui_xsetbv(value);
+        xvcpu_xsetbv(value);
     return 0;
 }
 
@@ -7387,7 +7398,7 @@ static void xvcpui_reset_guest(xvcpu *vcpu, xvcpu_bool init)
     else
         xvcpui_reset_msrs(vcpu);
     xvcpui_zero(vcpu->gpr, sizeof vcpu->gpr);
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &signature);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &signature);
     vcpu->gpr[XVCPU_RDX] = signature.eax;
     vcpu->cr2 = 0;
     for (i = 0; i < 4; i++)
@@ -7884,7 +7895,7 @@ static xvcpu_u32 xvcpui_guest_pkru(const xvcpu *vcpu)
         (vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) != 0)
         return 0;
     xvcpui_copy(&present, area + XVCPUI_XSAVE_XSTATE_BV, sizeof present);
-    xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, XVCPUI_XCR0_PKRU_BIT, &where);
+    xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, XVCPUI_XCR0_PKRU_BIT, &where);
     if ((present & XVCPU_XCR0_PKRU) == 0 || where.ebx > XVCPU_PAGE_BYTES - sizeof pkru)
         return 0;
     xvcpui_copy(&pkru, area + where.ebx, sizeof pkru);
@@ -8028,7 +8039,7 @@ static void xvcpui_load_payload(xvcpu *vcpu, xvcpu_event *event)
     dr6 &= ~(payload & (XVCPU_DR6_RTM | XVCPU_DR6_BLD));
     vcpu->dr6 = dr6;
     if (xvcpui_dr6_is_live(vcpu))
-        xvcpui_write_dr(6, dr6);
+        xvcpu_write_dr(6, dr6);
 }
 
 static xvcpu_status xvcpui_check_created(const xvcpu *vcpu, xvcpu_error *error)
@@ -9355,7 +9366,7 @@ static xvcpu_u32 xvcpui_xsave_bytes(xvcpu_u64 components, xvcpu_bool compacted)
         xvcpu_cpuid_regs component;
         if ((components >> i & 1U) == 0)
             continue;
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_XSAVE, i, &component);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_XSAVE, i, &component);
         if (compacted) {
             if ((component.ecx & XVCPUI_D_ECX_ALIGNED) != 0)
                 bytes = (bytes + XVCPUI_XSAVE_ALIGNMENT - 1U) & ~(XVCPUI_XSAVE_ALIGNMENT - 1U);
@@ -9448,7 +9459,7 @@ static void xvcpui_cpuid_answer(xvcpu *vcpu, xvcpu_u32 leaf, xvcpu_u32 subleaf,
     }
     if (XVCPUI_UNLIKELY(!vcpu->cpuid_ready))
         xvcpui_make_cpuid_masks(vcpu);
-    xvcpui_cpuid(leaf, subleaf, regs);
+    xvcpu_cpuid(leaf, subleaf, regs);
     switch (leaf) {
     case XVCPU_CPUID_LEAF_VENDOR:
         if (regs->eax > XVCPUI_CPUID_LAST_BASIC)
@@ -9585,7 +9596,7 @@ XVCPUI_INLINE void xvcpui_plain_cpuid(xvcpu *vcpu)
     vcpu->statistics.exits[XVCPU_EXIT_REASON_CPUID]++;
     if (XVCPUI_LIKELY((xvcpu_u32)vcpu->gpr[XVCPU_RAX] == XVCPU_CPUID_LEAF_FEATURES)) {
         xvcpu_cpuid_regs regs;
-        xvcpui_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
+        xvcpu_cpuid(XVCPU_CPUID_LEAF_FEATURES, 0, &regs);
         xvcpui_cpuid_features(vcpu, &regs);
         xvcpui_set_cpuid(vcpu, &regs);
     } else {
@@ -9740,7 +9751,7 @@ __extension__ typedef unsigned __int128 xvcpui_u128;
 // SDM "Time-Stamp Counter Offsetting and Scaling".
 static xvcpu_u64 xvcpui_scaled_tsc(xvcpu *vcpu)
 {
-    const xvcpu_u64 tsc = xvcpui_rdtsc();
+    const xvcpu_u64 tsc = xvcpu_rdtsc();
     xvcpui_u128 product;
     if (!xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_TSC_SCALING))
         return tsc;
@@ -10685,10 +10696,10 @@ XVCPU_API xvcpu_status xvcpu_bind(xvcpu *vcpu, xvcpu_cpu *cpu, xvcpu_error *erro
         error = &local;
     // VMCLEAR before the first VMPTRLD, and again on each CPU: it makes the launch state "clear"
     // and initialises what the processor keeps in the region beyond the fields.
-    result = xvcpui_vmclear(vcpu->vmcs_pa);
+    result = xvcpu_vmclear(vcpu->vmcs_pa);
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMCLEAR");
-    result = xvcpui_vmptrld(vcpu->vmcs_pa);
+    result = xvcpu_vmptrld(vcpu->vmcs_pa);
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMPTRLD");
     vcpu->cpu = cpu;
@@ -10782,9 +10793,9 @@ static void xvcpui_load_debug(xvcpu *vcpu)
     if (vcpu->guest_dr_loaded || (dr7 & XVCPU_DR7_ENABLE_MASK) == 0)
         return;
     for (i = 0; i < 4; i++) {
-        host->dr[i] = xvcpui_read_dr(i);
+        host->dr[i] = xvcpu_read_dr(i);
         if (host->dr[i] != vcpu->dr[i])
-            xvcpui_write_dr(i, vcpu->dr[i]);
+            xvcpu_write_dr(i, vcpu->dr[i]);
     }
     vcpu->guest_dr_loaded = 1;
 }
@@ -10801,11 +10812,11 @@ XVCPUI_INLINE void xvcpui_swap_fpu(xvcpu *vcpu, xvcpu_bool guest_in)
         // FXSAVE may pass over the XMM registers where the host has SSE off. The guest has not.
         const xvcpu_bool sse_off = (host->cr4 & XVCPU_CR4_OSFXSR) == 0;
         if (XVCPUI_UNLIKELY(sse_off))
-            xvcpui_write_cr4(host->cr4 | XVCPU_CR4_OSFXSR);
-        xvcpui_fxsave(out);
-        xvcpui_fxrstor(in);
+            xvcpu_write_cr4(host->cr4 | XVCPU_CR4_OSFXSR);
+        xvcpu_fxsave(out);
+        xvcpu_fxrstor(in);
         if (XVCPUI_UNLIKELY(sse_off))
-            xvcpui_write_cr4(host->cr4);
+            xvcpu_write_cr4(host->cr4);
     } else {
         // SSE needs no XSAVE: a host that left XCR0 as RESET made it and a guest that does not see
         // XSAVE have XMM registers all the same.
@@ -10817,14 +10828,14 @@ XVCPUI_INLINE void xvcpui_swap_fpu(xvcpu *vcpu, xvcpu_bool guest_in)
         const xvcpu_u64 wide = host_mask | guest_mask;
         xvcpu_u64 *present = (xvcpu_u64 *)(void *)((xvcpu_u8 *)in + XVCPUI_XSAVE_XSTATE_BV);
         if ((guest_in ? host->xcr0 : guest_xcr0) != wide)
-            xvcpui_xsetbv(wide);
-        xvcpui_xsave(out, guest_in ? host_mask : guest_mask);
+            xvcpu_xsetbv(wide);
+        xvcpu_xsave(out, guest_in ? host_mask : guest_mask);
         // What was saved while the host's XCR0 had more bits would make XRSTOR fault.
         if (XVCPUI_UNLIKELY((*present & ~wide) != 0))
             *present &= wide;
-        xvcpui_xrstor(in, guest_in ? guest_mask : host_mask);
+        xvcpu_xrstor(in, guest_in ? guest_mask : host_mask);
         if ((guest_in ? guest_xcr0 : host->xcr0) != wide)
-            xvcpui_xsetbv(guest_in ? guest_xcr0 : host->xcr0);
+            xvcpu_xsetbv(guest_in ? guest_xcr0 : host->xcr0);
     }
 }
 
@@ -10835,9 +10846,9 @@ XVCPUI_INLINE void xvcpui_swap_xcr0(xvcpu *vcpu, xvcpu_bool guest_in)
         return;
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) != 0 && host->xcr0 != 0 &&
         host->xcr0 != vcpu->xcr0)
-        xvcpui_xsetbv(guest_in ? vcpu->xcr0 : host->xcr0);
+        xvcpu_xsetbv(guest_in ? vcpu->xcr0 : host->xcr0);
     if (xvcpui_has(vcpu, XVCPU_FEATURE_XSAVES) && host->xss != vcpu->xss)
-        xvcpui_wrmsr(XVCPU_MSR_IA32_XSS, guest_in ? vcpu->xss : host->xss);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_XSS, guest_in ? vcpu->xss : host->xss);
 }
 
 static void xvcpui_load_guest(xvcpu *vcpu)
@@ -10849,27 +10860,27 @@ static void xvcpui_load_guest(xvcpu *vcpu)
         return;
     vcpu->guest_loaded = 1;
     if (host->ts_em != 0)
-        xvcpui_write_cr0(host->cr0);
+        xvcpu_write_cr0(host->cr0);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_DEBUG_REGISTERS) == 0) {
         // Exits leave DR7 = 400h behind and do not touch the others. The host's breakpoints are off
         // already while its addresses are exchanged.
-        host->dr7 = xvcpui_read_dr(7);
+        host->dr7 = xvcpu_read_dr(7);
         if ((host->dr7 & XVCPU_DR7_ENABLE_MASK) != 0)
-            xvcpui_write_dr(7, XVCPU_DR7_FIXED_1);
-        host->dr6 = xvcpui_read_dr(6);
+            xvcpu_write_dr(7, XVCPU_DR7_FIXED_1);
+        host->dr6 = xvcpu_read_dr(6);
         if (host->dr6 != vcpu->dr6)
-            xvcpui_write_dr(6, vcpu->dr6);
+            xvcpu_write_dr(6, vcpu->dr6);
         xvcpui_load_debug(vcpu);
     }
     if (vcpu->desc.restore_debugctl)
-        host->debugctl = xvcpui_rdmsr(XVCPU_MSR_IA32_DEBUGCTL);
+        host->debugctl = xvcpu_rdmsr(XVCPU_MSR_IA32_DEBUGCTL);
     for (i = 0; i < XVCPU_SWITCHED_COUNT && !leave_msrs; i++) {
         if (!xvcpui_switches_msr(vcpu, i))
             continue;
         if (i == XVCPU_SWITCHED_KERNEL_GS_BASE) // SWAPGS in the host changes it at any time
-            host->switched[i] = xvcpui_rdmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE);
+            host->switched[i] = xvcpu_rdmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE);
         if (host->switched[i] != vcpu->switched[i])
-            xvcpui_wrmsr(xvcpui_switched_msrs[i], vcpu->switched[i]);
+            xvcpu_wrmsr(xvcpui_switched_msrs[i], vcpu->switched[i]);
     }
     xvcpui_swap_xcr0(vcpu, 1);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) == 0)
@@ -10881,38 +10892,38 @@ static void xvcpui_load_guest(xvcpu *vcpu)
 static void xvcpui_restore_tables(xvcpu *vcpu)
 {
     const xvcpu_host_state *host = &vcpu->host;
-    xvcpui_table_register table;
+    xvcpu_table_register table;
     if (host->gdtr_limit != 0xFFFFU) {
         table.base = host->gdtr_base;
         table.limit = host->gdtr_limit;
-        xvcpui_lgdt(&table);
+        xvcpu_lgdt(&table);
     }
     if (host->idtr_limit != 0xFFFFU) {
         table.base = host->idtr_base;
         table.limit = host->idtr_limit;
-        xvcpui_lidt(&table);
+        xvcpu_lidt(&table);
     }
     if (host->ldtr != 0)
-        xvcpui_lldt(host->ldtr);
+        xvcpu_lldt(host->ldtr);
     // An exit sets the limit to 67h. LTR reads the descriptor again but insists on "available"; the
     // exit itself left the descriptor in memory marked busy.
     if (host->tr_limit != 0x67U || (host->tr & 7U) != 0) {
         xvcpu_u8 *descriptor =
             (xvcpu_u8 *)(xvcpu_uptr)(host->gdtr_base + (xvcpu_u64)(host->tr & 0xFFF8U));
         descriptor[5] = (xvcpu_u8)(descriptor[5] & ~2U);
-        xvcpui_ltr(host->tr);
+        xvcpu_ltr(host->tr);
     }
     if ((host->ds & 7U) != 0)
-        xvcpui_load_selector(XVCPU_DS, host->ds);
+        xvcpu_load_selector(XVCPU_DS, host->ds);
     if ((host->es & 7U) != 0)
-        xvcpui_load_selector(XVCPU_ES, host->es);
+        xvcpu_load_selector(XVCPU_ES, host->es);
     if ((host->fs & 7U) != 0) {
-        xvcpui_load_selector(XVCPU_FS, host->fs);
-        xvcpui_wrmsr(XVCPU_MSR_IA32_FS_BASE, host->fs_base);
+        xvcpu_load_selector(XVCPU_FS, host->fs);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_FS_BASE, host->fs_base);
     }
     if ((host->gs & 7U) != 0) {
-        xvcpui_load_selector(XVCPU_GS, host->gs);
-        xvcpui_wrmsr(XVCPU_MSR_IA32_GS_BASE, host->gs_base);
+        xvcpu_load_selector(XVCPU_GS, host->gs);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_GS_BASE, host->gs_base);
     }
 }
 
@@ -10931,30 +10942,30 @@ static void xvcpui_load_host(xvcpu *vcpu)
         if (!xvcpui_switches_msr(vcpu, i))
             continue;
         if (i == XVCPU_SWITCHED_KERNEL_GS_BASE) // SWAPGS in the guest does not exit
-            vcpu->switched[i] = xvcpui_rdmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE);
+            vcpu->switched[i] = xvcpu_rdmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE);
         if (host->switched[i] != vcpu->switched[i])
-            xvcpui_wrmsr(xvcpui_switched_msrs[i], host->switched[i]);
+            xvcpu_wrmsr(xvcpui_switched_msrs[i], host->switched[i]);
     }
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_DESCRIPTOR_LIMITS) == 0)
         xvcpui_restore_tables(vcpu);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_DEBUG_REGISTERS) == 0) {
-        vcpu->dr6 = xvcpui_read_dr(6);
+        vcpu->dr6 = xvcpu_read_dr(6);
         if (vcpu->dr6 != host->dr6)
-            xvcpui_write_dr(6, host->dr6);
+            xvcpu_write_dr(6, host->dr6);
         if (vcpu->guest_dr_loaded) {
             for (i = 0; i < 4; i++)
                 if (host->dr[i] != vcpu->dr[i])
-                    xvcpui_write_dr(i, host->dr[i]);
+                    xvcpu_write_dr(i, host->dr[i]);
             vcpu->guest_dr_loaded = 0;
         }
         // Last: the host's breakpoints work again from here.
         if (host->dr7 != XVCPU_DR7_FIXED_1)
-            xvcpui_write_dr(7, host->dr7);
+            xvcpu_write_dr(7, host->dr7);
     }
     if (vcpu->desc.restore_debugctl && host->debugctl != 0)
-        xvcpui_wrmsr(XVCPU_MSR_IA32_DEBUGCTL, host->debugctl);
+        xvcpu_wrmsr(XVCPU_MSR_IA32_DEBUGCTL, host->debugctl);
     if (host->ts_em != 0)
-        xvcpui_write_cr0(host->cr0 | host->ts_em);
+        xvcpu_write_cr0(host->cr0 | host->ts_em);
 }
 
 // -- Implementation: run
@@ -10972,7 +10983,7 @@ static xvcpu_status xvcpui_invalidate(xvcpu *vcpu, xvcpu_error *error)
     const xvcpu_u64 generation = __atomic_load_n(&vcpu->ept->generation, __ATOMIC_ACQUIRE);
     xvcpu_vmx_result result;
     if (vcpu->ept_generation != generation) {
-        result = xvcpui_invept((capability & XVCPU_VMX_EPT_VPID_CAP_INVEPT_SINGLE) != 0
+        result = xvcpu_invept((capability & XVCPU_VMX_EPT_VPID_CAP_INVEPT_SINGLE) != 0
                                    ? XVCPUI_INVEPT_SINGLE
                                    : XVCPUI_INVEPT_ALL,
                                vcpu->ept->eptp);
@@ -10983,7 +10994,7 @@ static xvcpu_status xvcpui_invalidate(xvcpu *vcpu, xvcpu_error *error)
     if (vcpu->flush_vpid) {
         result = !xvcpui_control(vcpu, XVCPU_WORD_PROC2, XVCPU_PROC2_VPID)
                      ? XVCPU_VMX_SUCCEED
-                     : xvcpui_invvpid((capability & XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE) != 0
+                     : xvcpu_invvpid((capability & XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE) != 0
                                           ? XVCPUI_INVVPID_SINGLE
                                           : XVCPUI_INVVPID_ALL,
                                       vcpu->desc.vpid, 0);
@@ -11026,7 +11037,7 @@ XVCPU_API xvcpu_status xvcpu_set_budget(xvcpu *vcpu, xvcpu_u64 tsc_ticks, xvcpu_
                                vcpu->caps.controls[XVCPU_WORD_PIN].may_be_1,
                                XVCPU_PIN_PREEMPTION_TIMER);
     vcpu->budget_ticks = tsc_ticks;
-    vcpu->budget_end = xvcpui_rdtsc() + tsc_ticks;
+    vcpu->budget_end = xvcpu_rdtsc() + tsc_ticks;
     if (vcpu->budget_end < tsc_ticks)
         vcpu->budget_end = ~(xvcpu_u64)0;
     vcpu->controls[XVCPU_WORD_PIN] |= XVCPU_PIN_PREEMPTION_TIMER;
@@ -11106,7 +11117,7 @@ static XVCPUI_COLD xvcpu_action xvcpui_host_nmi_exit(xvcpu *vcpu)
     // A kernel without an IDT entry for vector 2 gets the exit instead.
     if (vcpu->host.idtr_limit < 16U * 3U - 1U)
         return XVCPU_ACTION_RETURN;
-    xvcpui_host_nmi();
+    xvcpu_host_nmi();
 #endif
     xvcpui_load_guest(vcpu);
     return XVCPU_ACTION_HANDLED;
@@ -11254,7 +11265,7 @@ static xvcpu_status xvcpui_run_guest(xvcpu *vcpu, xvcpu_error *error)
         }
         if (XVCPUI_UNLIKELY(vcpu->budget_ticks != 0) &&
             !xvcpui_control(vcpu, XVCPU_WORD_EXIT, XVCPU_EXIT_SAVE_PREEMPTION_TIMER)) {
-            const xvcpu_u64 now = xvcpui_rdtsc();
+            const xvcpu_u64 now = xvcpu_rdtsc();
             plain = XVCPUI_NO_REASON; // the timer is set anew before each entry
             xvcpui_vmcs_write(vcpu, XVCPU_VMCS_GUEST_PREEMPTION_TIMER,
                               now >= vcpu->budget_end
@@ -11337,7 +11348,7 @@ static const xvcpu_u16 xvcpui_control_fields[] = {
 static xvcpu_bool xvcpui_dump_read(const xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64 *value)
 {
     return xvcpu_vmcs_field_exists(&vcpu->caps, field) &&
-           xvcpui_vmread(field, value) == XVCPU_VMX_SUCCEED;
+           xvcpu_vmread(field, value) == XVCPU_VMX_SUCCEED;
 }
 
 static void xvcpui_dump_line(xvcpu *vcpu, const char *item, const char *text, xvcpu_u64 a,
@@ -11415,17 +11426,21 @@ XVCPU_API void xvcpu_dump(xvcpu *vcpu)
                      "last exit: reason word, RIP", vcpu->exit.reason_word, vcpu->exit.rip);
 }
 
+#endif // XVCPU_IMPLEMENTATION
+
 #ifdef __cplusplus
 }
 #endif
 #ifdef XVCPUI_TARGET_PRAGMA
+#undef XVCPUI_TARGET_PRAGMA
 #ifdef __clang__
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
 #endif
-#endif // XVCPU_IMPLEMENTATION
+#endif // XVCPU_DEFINITIONS_ONLY
+#endif // instructions or implementation
 
 // Choose either license; the full texts are in the file LICENSE.
 //   A  MIT: Copyright (c) 2026 The xvcpu authors. Use, copy, modify, merge, publish, distribute,

@@ -37,32 +37,32 @@ static xvcpu_vmx_result outcome(bool cf, bool zf)
     __asm__ volatile(text : "=@ccc"(cf), "=@ccz"(zf) : __VA_ARGS__ : "memory");                    \
     return outcome(cf, zf)
 
-xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical)
 {
     VMX_INSTRUCTION("vmxon %2", "m"(physical));
 }
 
-xvcpu_vmx_result xvcpui_vmxoff(void)
+xvcpu_vmx_result xvcpu_vmxoff(void)
 {
     VMX_INSTRUCTION("vmxoff", "i"(0));
 }
 
-xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical)
 {
     VMX_INSTRUCTION("vmclear %2", "m"(physical));
 }
 
-xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical)
 {
     VMX_INSTRUCTION("vmptrld %2", "m"(physical));
 }
 
-void xvcpui_vmptrst(xvcpu_u64 *physical)
+void xvcpu_vmptrst(xvcpu_u64 *physical)
 {
     __asm__ volatile("vmptrst %0" : "=m"(*physical) : : "cc", "memory");
 }
 
-xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value)
 {
     bool cf, zf;
     count.vmreads++;
@@ -70,19 +70,19 @@ xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
     return outcome(cf, zf);
 }
 
-xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
 {
     count.vmwrites++;
     VMX_INSTRUCTION("vmwrite %3, %2", "r"(field), "r"(value));
 }
 
-xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp)
+xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp)
 {
     const u64 descriptor[2] = {eptp, 0};
     VMX_INSTRUCTION("invept %2, %3", "m"(descriptor), "r"(type));
 }
 
-xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
+xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
 {
     const u64 descriptor[2] = {vpid, address};
     VMX_INSTRUCTION("invvpid %2, %3", "m"(descriptor), "r"(type));
@@ -90,55 +90,55 @@ xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 addres
 
 // -- Registers
 
-xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index)
+xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index)
 {
     count.rdmsrs++;
     return rdmsr(index);
 }
 
-void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
+void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
 {
     count.wrmsrs++;
     wrmsr(index, value);
 }
 
-xvcpu_u64 xvcpui_xgetbv(void)
+xvcpu_u64 xvcpu_xgetbv(void)
 {
     return xgetbv(0);
 }
 
-void xvcpui_xsetbv(xvcpu_u64 value)
+void xvcpu_xsetbv(xvcpu_u64 value)
 {
     count.xsetbvs++;
     xsetbv(0, value);
 }
 
-xvcpu_u64 xvcpui_read_cr0(void)
+xvcpu_u64 xvcpu_read_cr0(void)
 {
     return read_cr0();
 }
 
-xvcpu_u64 xvcpui_read_cr3(void)
+xvcpu_u64 xvcpu_read_cr3(void)
 {
     return read_cr3();
 }
 
-xvcpu_u64 xvcpui_read_cr4(void)
+xvcpu_u64 xvcpu_read_cr4(void)
 {
     return read_cr4();
 }
 
-void xvcpui_write_cr0(xvcpu_u64 value)
+void xvcpu_write_cr0(xvcpu_u64 value)
 {
     write_cr0(value);
 }
 
-void xvcpui_write_cr4(xvcpu_u64 value)
+void xvcpu_write_cr4(xvcpu_u64 value)
 {
     write_cr4(value);
 }
 
-xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number)
+xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number)
 {
     u64 value = 0;
     switch (number) {
@@ -152,7 +152,7 @@ xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number)
     return value;
 }
 
-void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value)
+void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value)
 {
     switch (number) {
     case 0: __asm__ volatile("mov %0, %%dr0" : : "r"(value)); break;
@@ -164,7 +164,7 @@ void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value)
     }
 }
 
-void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
+void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
 {
     const struct kernel_cpuid result = cpuid(leaf, subleaf);
     regs->eax = result.eax;
@@ -173,7 +173,7 @@ void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
     regs->edx = result.edx;
 }
 
-xvcpu_u64 xvcpui_rdtsc(void)
+xvcpu_u64 xvcpu_rdtsc(void)
 {
     return rdtsc();
 }
@@ -195,51 +195,51 @@ struct table_operand {
     const struct table_operand operand = {table->limit, table->base};                              \
     __asm__ volatile(text " %0" : : "m"(operand) : "memory")
 
-void xvcpui_sgdt(xvcpui_table_register *table)
+void xvcpu_sgdt(xvcpu_table_register *table)
 {
     STORE_TABLE("sgdt");
 }
 
-void xvcpui_sidt(xvcpui_table_register *table)
+void xvcpu_sidt(xvcpu_table_register *table)
 {
     STORE_TABLE("sidt");
 }
 
-void xvcpui_lgdt(const xvcpui_table_register *table)
+void xvcpu_lgdt(const xvcpu_table_register *table)
 {
     LOAD_TABLE("lgdt");
 }
 
-void xvcpui_lidt(const xvcpui_table_register *table)
+void xvcpu_lidt(const xvcpu_table_register *table)
 {
     LOAD_TABLE("lidt");
 }
 
-xvcpu_u16 xvcpui_sldt(void)
+xvcpu_u16 xvcpu_sldt(void)
 {
     u16 selector;
     __asm__ volatile("sldt %0" : "=m"(selector));
     return selector;
 }
 
-void xvcpui_lldt(xvcpu_u16 selector)
+void xvcpu_lldt(xvcpu_u16 selector)
 {
     __asm__ volatile("lldt %0" : : "m"(selector) : "memory");
 }
 
-xvcpu_u16 xvcpui_str(void)
+xvcpu_u16 xvcpu_str(void)
 {
     u16 selector;
     __asm__ volatile("str %0" : "=m"(selector));
     return selector;
 }
 
-void xvcpui_ltr(xvcpu_u16 selector)
+void xvcpu_ltr(xvcpu_u16 selector)
 {
     __asm__ volatile("ltr %0" : : "m"(selector) : "memory");
 }
 
-xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment)
+xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment)
 {
     u32 selector = 0;
     switch ((u32)segment) {
@@ -253,7 +253,7 @@ xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment)
     return (u16)selector;
 }
 
-void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
+void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
 {
     const u32 value = selector;
     switch ((u32)segment) {
@@ -268,27 +268,27 @@ void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
 
 #define MASK_OPERANDS "a"((u32)mask), "d"((u32)(mask >> 32))
 
-void xvcpui_xsave(void *area, xvcpu_u64 mask)
+void xvcpu_xsave(void *area, xvcpu_u64 mask)
 {
     __asm__ volatile("xsave64 (%0)" : : "r"(area), MASK_OPERANDS : "memory");
 }
 
-void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
+void xvcpu_xrstor(const void *area, xvcpu_u64 mask)
 {
     __asm__ volatile("xrstor64 (%0)" : : "r"(area), MASK_OPERANDS : "memory");
 }
 
-void xvcpui_fxsave(void *area)
+void xvcpu_fxsave(void *area)
 {
     __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
 
-void xvcpui_fxrstor(const void *area)
+void xvcpu_fxrstor(const void *area)
 {
     __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
 
-void xvcpui_host_nmi(void)
+void xvcpu_host_nmi(void)
 {
     __asm__ volatile("int $2" : : : "memory");
 }

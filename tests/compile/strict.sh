@@ -30,7 +30,11 @@ printf '%s\n' '#include "hooks.h"' '#define XVCPU_MMIO_DECODER' '#define XVCPU_I
 printf '%s\n' '#define XVCPU_VIRT_TO_PHYS(context, pointer) ((unsigned long)(pointer))' \
     '#define XVCPU_PHYS_TO_VIRT(context, physical) ((void *)(physical))' \
     '#define XVCPU_IMPLEMENTATION' >"$out/nohooks.c"
-forms="definitions declarations implementation static modules nohooks"
+# A lab's file: the instructions and nothing else; and one that then takes the library as well.
+echo '#define XVCPU_INSTRUCTIONS' >"$out/instructions.c"
+printf '%s\n' '#define XVCPU_INSTRUCTIONS' '#include "xvcpu.h"' '#include "hooks.h"' \
+    '#define XVCPU_IMPLEMENTATION' >"$out/both.c"
+forms="definitions declarations instructions implementation both static modules nohooks"
 for form in $forms; do
     echo '#include "xvcpu.h"' >>"$out/$form.c"
     # ISO C wants something in a translation unit that only declares.

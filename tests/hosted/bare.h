@@ -189,67 +189,67 @@ TAP_UNUSED static void bare_caps(xvcpu_caps *caps)
 
 #define BARE_NEVER bail_out("%s was called", __func__)
 
-xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
-xvcpu_vmx_result xvcpui_vmxoff(void) { BARE_NEVER; }
-xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
-xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
-void xvcpui_vmptrst(xvcpu_u64 *physical) { (void)physical; BARE_NEVER; }
-xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
+xvcpu_vmx_result xvcpu_vmxoff(void) { BARE_NEVER; }
+xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
+xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical) { (void)physical; BARE_NEVER; }
+void xvcpu_vmptrst(xvcpu_u64 *physical) { (void)physical; BARE_NEVER; }
+xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value)
 {
     (void)field, (void)value;
     BARE_NEVER;
 }
-xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
 {
     (void)field, (void)value;
     BARE_NEVER;
 }
-xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp)
+xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp)
 {
     (void)type, (void)eptp;
     BARE_NEVER;
 }
-xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
+xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
 {
     (void)type, (void)vpid, (void)address;
     BARE_NEVER;
 }
 xvcpu_u32 xvcpui_enter(xvcpu *vcpu) { (void)vcpu; BARE_NEVER; }
-xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index) { (void)index; BARE_NEVER; }
-void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value) { (void)index, (void)value; BARE_NEVER; }
-xvcpu_u64 xvcpui_read_cr0(void) { BARE_NEVER; }
-xvcpu_u64 xvcpui_read_cr3(void) { BARE_NEVER; }
-xvcpu_u64 xvcpui_read_cr4(void) { BARE_NEVER; }
-void xvcpui_write_cr0(xvcpu_u64 value) { (void)value; BARE_NEVER; }
-void xvcpui_write_cr4(xvcpu_u64 value) { (void)value; BARE_NEVER; }
-xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number) { (void)number; BARE_NEVER; }
-void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value) { (void)number, (void)value; BARE_NEVER; }
-void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
+xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index) { (void)index; BARE_NEVER; }
+void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value) { (void)index, (void)value; BARE_NEVER; }
+xvcpu_u64 xvcpu_read_cr0(void) { BARE_NEVER; }
+xvcpu_u64 xvcpu_read_cr3(void) { BARE_NEVER; }
+xvcpu_u64 xvcpu_read_cr4(void) { BARE_NEVER; }
+void xvcpu_write_cr0(xvcpu_u64 value) { (void)value; BARE_NEVER; }
+void xvcpu_write_cr4(xvcpu_u64 value) { (void)value; BARE_NEVER; }
+xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number) { (void)number; BARE_NEVER; }
+void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value) { (void)number, (void)value; BARE_NEVER; }
+void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
 {
     (void)leaf, (void)subleaf, (void)regs;
     BARE_NEVER;
 }
-xvcpu_u64 xvcpui_xgetbv(void) { BARE_NEVER; }
-void xvcpui_xsetbv(xvcpu_u64 value) { (void)value; BARE_NEVER; }
-xvcpu_u64 xvcpui_rdtsc(void) { BARE_NEVER; }
-void xvcpui_sgdt(xvcpui_table_register *table) { (void)table; BARE_NEVER; }
-void xvcpui_sidt(xvcpui_table_register *table) { (void)table; BARE_NEVER; }
-void xvcpui_lgdt(const xvcpui_table_register *table) { (void)table; BARE_NEVER; }
-void xvcpui_lidt(const xvcpui_table_register *table) { (void)table; BARE_NEVER; }
-xvcpu_u16 xvcpui_sldt(void) { BARE_NEVER; }
-void xvcpui_lldt(xvcpu_u16 selector) { (void)selector; BARE_NEVER; }
-xvcpu_u16 xvcpui_str(void) { BARE_NEVER; }
-void xvcpui_ltr(xvcpu_u16 selector) { (void)selector; BARE_NEVER; }
-xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment) { (void)segment; BARE_NEVER; }
-void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
+xvcpu_u64 xvcpu_xgetbv(void) { BARE_NEVER; }
+void xvcpu_xsetbv(xvcpu_u64 value) { (void)value; BARE_NEVER; }
+xvcpu_u64 xvcpu_rdtsc(void) { BARE_NEVER; }
+void xvcpu_sgdt(xvcpu_table_register *table) { (void)table; BARE_NEVER; }
+void xvcpu_sidt(xvcpu_table_register *table) { (void)table; BARE_NEVER; }
+void xvcpu_lgdt(const xvcpu_table_register *table) { (void)table; BARE_NEVER; }
+void xvcpu_lidt(const xvcpu_table_register *table) { (void)table; BARE_NEVER; }
+xvcpu_u16 xvcpu_sldt(void) { BARE_NEVER; }
+void xvcpu_lldt(xvcpu_u16 selector) { (void)selector; BARE_NEVER; }
+xvcpu_u16 xvcpu_str(void) { BARE_NEVER; }
+void xvcpu_ltr(xvcpu_u16 selector) { (void)selector; BARE_NEVER; }
+xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment) { (void)segment; BARE_NEVER; }
+void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
 {
     (void)segment, (void)selector;
     BARE_NEVER;
 }
-void xvcpui_xsave(void *area, xvcpu_u64 mask) { (void)area, (void)mask; BARE_NEVER; }
-void xvcpui_xrstor(const void *area, xvcpu_u64 mask) { (void)area, (void)mask; BARE_NEVER; }
-void xvcpui_fxsave(void *area) { (void)area; BARE_NEVER; }
-void xvcpui_fxrstor(const void *area) { (void)area; BARE_NEVER; }
-void xvcpui_host_nmi(void) { BARE_NEVER; }
+void xvcpu_xsave(void *area, xvcpu_u64 mask) { (void)area, (void)mask; BARE_NEVER; }
+void xvcpu_xrstor(const void *area, xvcpu_u64 mask) { (void)area, (void)mask; BARE_NEVER; }
+void xvcpu_fxsave(void *area) { (void)area; BARE_NEVER; }
+void xvcpu_fxrstor(const void *area) { (void)area; BARE_NEVER; }
+void xvcpu_host_nmi(void) { BARE_NEVER; }
 
 #endif

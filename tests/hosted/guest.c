@@ -947,7 +947,7 @@ static void test_switched(void *unused)
     the_vcpu.guest_loaded = 1;
     xvcpui_set_switched(&the_vcpu, XVCPU_SWITCHED_LSTAR, 0xFFFF800000777000);
     is_hex(sim_msr_get(XVCPU_MSR_IA32_LSTAR), 0xFFFF800000777000, "T24 live: written through");
-    xvcpui_wrmsr(XVCPU_MSR_IA32_LSTAR, live);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_LSTAR, live);
     live = sim_msr_get(XVCPU_MSR_IA32_KERNEL_GS_BASE);
     the_vcpu.switched[XVCPU_SWITCHED_KERNEL_GS_BASE] = 5;
     is_hex(xvcpui_get_switched(&the_vcpu, XVCPU_SWITCHED_KERNEL_GS_BASE), live,

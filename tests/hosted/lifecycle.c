@@ -59,7 +59,7 @@ static void disable(xvcpu_u32 n)
     (void)sim_cpu(n);
     OK(xvcpu_cpu_disable(&cpus[n], &error));
     sim_check(!xvcpu_cpu_is_enabled(&cpus[n]));
-    sim_check((xvcpui_read_cr4() & XVCPU_CR4_VMXE) == 0);
+    sim_check((xvcpu_read_cr4() & XVCPU_CR4_VMXE) == 0);
 }
 
 static void create_ept(const xvcpu_caps *caps)
@@ -330,9 +330,9 @@ static void enable_cr0(void *argument)
     refused(XVCPU_STATUS_CR0_FIXED, XVCPU_MSR_IA32_VMX_CR0_FIXED0, XVCPU_CR0_NE, "CR0.NE");
     cpu_desc.keep_cr0 = 0;
     OK(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
-    sim_check((xvcpui_read_cr0() & XVCPU_CR0_NE) != 0);
+    sim_check((xvcpu_read_cr0() & XVCPU_CR0_NE) != 0);
     disable(0);
-    sim_check((xvcpui_read_cr0() & XVCPU_CR0_NE) == 0);
+    sim_check((xvcpu_read_cr0() & XVCPU_CR0_NE) == 0);
     // A bit that nobody would set behind the kernel's back.
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_CR0_FIXED0, 0x80000021U | XVCPU_CR0_EM);
     refused(XVCPU_STATUS_CR0_FIXED, XVCPU_MSR_IA32_VMX_CR0_FIXED0, XVCPU_CR0_EM, "CR0");
@@ -356,7 +356,7 @@ static void enable_osxsave_off(void *argument)
     sim_this_cpu()->cr4 &= ~XVCPU_CR4_OSXSAVE;
     sim_snapshot();
     OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
-    sim_check_equal((xvcpui_read_cr4() & XVCPU_CR4_OSXSAVE) != 0, has);
+    sim_check_equal((xvcpu_read_cr4() & XVCPU_CR4_OSXSAVE) != 0, has);
     disable(0);
     sim_expect_host(0);
 }
@@ -951,9 +951,9 @@ static void host_changes(void *argument)
     cpu->cr3 += 0x1000; // another address space
     sim_snapshot();
     count_once(&vcpus[0], &c[0]);
-    xvcpui_wrmsr(XVCPU_MSR_IA32_FS_BASE, 0x1111000);
-    xvcpui_wrmsr(XVCPU_MSR_IA32_GS_BASE, 0x2222000);
-    xvcpui_wrmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE, 0x3333000);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_FS_BASE, 0x1111000);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_GS_BASE, 0x2222000);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_KERNEL_GS_BASE, 0x3333000);
     sim_snapshot();
     count_once(&vcpus[0], &c[0]);
     cpu->cr4 ^= XVCPU_CR4_PGE;

@@ -29,13 +29,13 @@ static void revision(void *p)
 
 static void put(xvcpu_u32 field, xvcpu_u64 value)
 {
-    sim_check_equal(xvcpui_vmwrite(field, value), XVCPU_VMX_SUCCEED);
+    sim_check_equal(xvcpu_vmwrite(field, value), XVCPU_VMX_SUCCEED);
 }
 
 static xvcpu_u64 get(xvcpu_u32 field)
 {
     xvcpu_u64 value = 0;
-    sim_check_equal(xvcpui_vmread(field, &value), XVCPU_VMX_SUCCEED);
+    sim_check_equal(xvcpu_vmread(field, &value), XVCPU_VMX_SUCCEED);
     return value;
 }
 
@@ -43,14 +43,14 @@ static void enter_vmx(void)
 {
     raw_vmxon = page(0);
     revision(raw_vmxon);
-    xvcpui_write_cr4(xvcpui_read_cr4() | XVCPU_CR4_VMXE);
-    sim_check_equal(xvcpui_vmxon(sim_phys(raw_vmxon)), XVCPU_VMX_SUCCEED);
+    xvcpu_write_cr4(xvcpu_read_cr4() | XVCPU_CR4_VMXE);
+    sim_check_equal(xvcpu_vmxon(sim_phys(raw_vmxon)), XVCPU_VMX_SUCCEED);
 }
 
 static void leave_vmx(void)
 {
-    sim_check_equal(xvcpui_vmxoff(), XVCPU_VMX_SUCCEED);
-    xvcpui_write_cr4(xvcpui_read_cr4() & ~XVCPU_CR4_VMXE);
+    sim_check_equal(xvcpu_vmxoff(), XVCPU_VMX_SUCCEED);
+    xvcpu_write_cr4(xvcpu_read_cr4() & ~XVCPU_CR4_VMXE);
     sim_hook_free_page(NULL, raw_vmxon);
 }
 
@@ -61,30 +61,30 @@ static xvcpu_u64 word(xvcpu_u32 msr, xvcpu_u64 wanted)
 
 static void write_host(void)
 {
-    xvcpui_table_register table;
+    xvcpu_table_register table;
     const sim_processor *cpu = sim_this_cpu();
-    put(XVCPU_VMCS_HOST_CR0, xvcpui_read_cr0());
-    put(XVCPU_VMCS_HOST_CR3, xvcpui_read_cr3());
-    put(XVCPU_VMCS_HOST_CR4, xvcpui_read_cr4());
-    put(XVCPU_VMCS_HOST_CS_SELECTOR, xvcpui_read_selector(XVCPU_CS));
-    put(XVCPU_VMCS_HOST_SS_SELECTOR, xvcpui_read_selector(XVCPU_SS));
+    put(XVCPU_VMCS_HOST_CR0, xvcpu_read_cr0());
+    put(XVCPU_VMCS_HOST_CR3, xvcpu_read_cr3());
+    put(XVCPU_VMCS_HOST_CR4, xvcpu_read_cr4());
+    put(XVCPU_VMCS_HOST_CS_SELECTOR, xvcpu_read_selector(XVCPU_CS));
+    put(XVCPU_VMCS_HOST_SS_SELECTOR, xvcpu_read_selector(XVCPU_SS));
     put(XVCPU_VMCS_HOST_DS_SELECTOR, 0);
     put(XVCPU_VMCS_HOST_ES_SELECTOR, 0);
     put(XVCPU_VMCS_HOST_FS_SELECTOR, 0);
     put(XVCPU_VMCS_HOST_GS_SELECTOR, 0);
-    put(XVCPU_VMCS_HOST_TR_SELECTOR, xvcpui_str());
+    put(XVCPU_VMCS_HOST_TR_SELECTOR, xvcpu_str());
     put(XVCPU_VMCS_HOST_TR_BASE, cpu->segments[XVCPU_TR].base);
-    xvcpui_sgdt(&table);
+    xvcpu_sgdt(&table);
     put(XVCPU_VMCS_HOST_GDTR_BASE, table.base);
-    xvcpui_sidt(&table);
+    xvcpu_sidt(&table);
     put(XVCPU_VMCS_HOST_IDTR_BASE, table.base);
-    put(XVCPU_VMCS_HOST_FS_BASE, xvcpui_rdmsr(XVCPU_MSR_IA32_FS_BASE));
-    put(XVCPU_VMCS_HOST_GS_BASE, xvcpui_rdmsr(XVCPU_MSR_IA32_GS_BASE));
-    put(XVCPU_VMCS_HOST_SYSENTER_CS, xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_CS));
-    put(XVCPU_VMCS_HOST_SYSENTER_ESP, xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_ESP));
-    put(XVCPU_VMCS_HOST_SYSENTER_EIP, xvcpui_rdmsr(XVCPU_MSR_IA32_SYSENTER_EIP));
-    put(XVCPU_VMCS_HOST_EFER, xvcpui_rdmsr(XVCPU_MSR_IA32_EFER));
-    put(XVCPU_VMCS_HOST_PAT, xvcpui_rdmsr(XVCPU_MSR_IA32_PAT));
+    put(XVCPU_VMCS_HOST_FS_BASE, xvcpu_rdmsr(XVCPU_MSR_IA32_FS_BASE));
+    put(XVCPU_VMCS_HOST_GS_BASE, xvcpu_rdmsr(XVCPU_MSR_IA32_GS_BASE));
+    put(XVCPU_VMCS_HOST_SYSENTER_CS, xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_CS));
+    put(XVCPU_VMCS_HOST_SYSENTER_ESP, xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_ESP));
+    put(XVCPU_VMCS_HOST_SYSENTER_EIP, xvcpu_rdmsr(XVCPU_MSR_IA32_SYSENTER_EIP));
+    put(XVCPU_VMCS_HOST_EFER, xvcpu_rdmsr(XVCPU_MSR_IA32_EFER));
+    put(XVCPU_VMCS_HOST_PAT, xvcpu_rdmsr(XVCPU_MSR_IA32_PAT));
 }
 
 // A guest in 64-bit mode.
@@ -141,8 +141,8 @@ static void make_vmcs(void)
     raw_vmcs = page(0);
     revision(raw_vmcs);
     raw.vmcs_pa = sim_phys(raw_vmcs);
-    sim_check_equal(xvcpui_vmclear(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
-    sim_check_equal(xvcpui_vmptrld(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
+    sim_check_equal(xvcpu_vmclear(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
+    sim_check_equal(xvcpu_vmptrld(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
     for (i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (sim_field_exists(fields[i].encoding) &&
             XVCPU_VMCS_TYPE(fields[i].encoding) != XVCPU_VMCS_TYPE_READ_ONLY)
@@ -191,21 +191,21 @@ static void start(void)
 // What a host does after an exit.
 static void restore_host(void)
 {
-    xvcpui_table_register table;
+    xvcpu_table_register table;
     table.base = sim_this_cpu()->gdtr_base;
     table.limit = SIM_GDT_ENTRIES * 8 - 1;
-    xvcpui_lgdt(&table);
+    xvcpu_lgdt(&table);
     table.base = sim_this_cpu()->idtr_base;
     table.limit = 0x2FF;
-    xvcpui_lidt(&table);
-    xvcpui_lldt(0x50);
+    xvcpu_lidt(&table);
+    xvcpu_lldt(0x50);
     sim_this_cpu()->gdt[8] &= ~XVCPU_BIT64(41);
-    xvcpui_ltr(0x40);
-    xvcpui_load_selector(XVCPU_DS, 0x2B);
-    xvcpui_load_selector(XVCPU_ES, 0x2B);
-    xvcpui_load_selector(XVCPU_FS, 0x33);
-    xvcpui_wrmsr(XVCPU_MSR_IA32_FS_BASE, get(XVCPU_VMCS_HOST_FS_BASE));
-    xvcpui_write_dr(7, XVCPU_DR7_FIXED_1 | XVCPU_BIT64(1));
+    xvcpu_ltr(0x40);
+    xvcpu_load_selector(XVCPU_DS, 0x2B);
+    xvcpu_load_selector(XVCPU_ES, 0x2B);
+    xvcpu_load_selector(XVCPU_FS, 0x33);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_FS_BASE, get(XVCPU_VMCS_HOST_FS_BASE));
+    xvcpu_write_dr(7, XVCPU_DR7_FIXED_1 | XVCPU_BIT64(1));
 }
 
 static xvcpu_u32 enter(void)
@@ -219,7 +219,7 @@ static xvcpu_u32 enter(void)
 static void stop(void)
 {
     xvcpu_u32 i;
-    sim_check_equal(xvcpui_vmclear(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
+    sim_check_equal(xvcpu_vmclear(raw.vmcs_pa), XVCPU_VMX_SUCCEED);
     for (i = 0; i < 4; i++)
         sim_hook_free_page(NULL, raw_ept[i]);
     sim_hook_free_page(NULL, raw_msr_bitmap);
@@ -264,15 +264,15 @@ static void round_trip(void *argument)
 static void vmread_outside(void)
 {
     xvcpu_u64 value;
-    (void)xvcpui_vmread(XVCPU_VMCS_GUEST_RIP, &value);
+    (void)xvcpu_vmread(XVCPU_VMCS_GUEST_RIP, &value);
 }
 static void vmxon_no_vmxe(void)
 {
-    (void)xvcpui_vmxon(sim_phys(page(0)));
+    (void)xvcpu_vmxon(sim_phys(page(0)));
 }
 static void vmxon_ne_clear(void)
 {
-    xvcpui_write_cr0(xvcpui_read_cr0() & ~XVCPU_CR0_NE);
+    xvcpu_write_cr0(xvcpu_read_cr0() & ~XVCPU_CR0_NE);
     enter_vmx();
 }
 static void vmxon_unlocked(void)
@@ -289,22 +289,22 @@ static void vmxon_shared_region(void)
 {
     enter_vmx();
     (void)sim_cpu(1);
-    xvcpui_write_cr4(xvcpui_read_cr4() | XVCPU_CR4_VMXE);
-    (void)xvcpui_vmxon(sim_phys(raw_vmxon));
+    xvcpu_write_cr4(xvcpu_read_cr4() | XVCPU_CR4_VMXE);
+    (void)xvcpu_vmxon(sim_phys(raw_vmxon));
 }
 static void feature_control_locked(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_FEATURE_CONTROL, 5);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_FEATURE_CONTROL, 5);
 }
 static void vmxe_cleared(void)
 {
     enter_vmx();
-    xvcpui_write_cr4(xvcpui_read_cr4() & ~XVCPU_CR4_VMXE);
+    xvcpu_write_cr4(xvcpu_read_cr4() & ~XVCPU_CR4_VMXE);
 }
 static void ne_cleared(void)
 {
     enter_vmx();
-    xvcpui_write_cr0(xvcpui_read_cr0() & ~XVCPU_CR0_NE);
+    xvcpu_write_cr0(xvcpu_read_cr0() & ~XVCPU_CR0_NE);
 }
 static void vmxon_region_freed(void)
 {
@@ -314,23 +314,23 @@ static void vmxon_region_freed(void)
 static void vmxoff_active(void)
 {
     start();
-    (void)xvcpui_vmxoff();
+    (void)xvcpu_vmxoff();
 }
 static void vmptrld_uncleared(void)
 {
     enter_vmx();
     raw_vmcs = page(0);
     revision(raw_vmcs);
-    (void)xvcpui_vmptrld(sim_phys(raw_vmcs));
+    (void)xvcpu_vmptrld(sim_phys(raw_vmcs));
 }
 static void vmptrld_written(void)
 {
     enter_vmx();
     raw_vmcs = page(0);
     revision(raw_vmcs);
-    (void)xvcpui_vmclear(sim_phys(raw_vmcs));
+    (void)xvcpu_vmclear(sim_phys(raw_vmcs));
     ((unsigned char *)raw_vmcs)[100] ^= 1U;
-    (void)xvcpui_vmptrld(sim_phys(raw_vmcs));
+    (void)xvcpu_vmptrld(sim_phys(raw_vmcs));
 }
 static void second_cpu(void)
 {
@@ -343,13 +343,13 @@ static void vmptrld_elsewhere(void)
 {
     start();
     second_cpu();
-    (void)xvcpui_vmptrld(raw.vmcs_pa);
+    (void)xvcpu_vmptrld(raw.vmcs_pa);
 }
 static void vmclear_elsewhere(void)
 {
     start();
     second_cpu();
-    (void)xvcpui_vmclear(raw.vmcs_pa);
+    (void)xvcpu_vmclear(raw.vmcs_pa);
 }
 static void region_written(void)
 {
@@ -361,7 +361,7 @@ static void region_written_clear(void)
 {
     start();
     ((unsigned char *)raw_vmcs)[9] ^= 1U;
-    (void)xvcpui_vmclear(raw.vmcs_pa);
+    (void)xvcpu_vmclear(raw.vmcs_pa);
 }
 static void region_freed(void)
 {
@@ -376,17 +376,17 @@ static void bitmap_freed(void)
 static void vmwrite_wide_16(void)
 {
     start();
-    (void)xvcpui_vmwrite(XVCPU_VMCS_GUEST_CS_SELECTOR, 0x12345);
+    (void)xvcpu_vmwrite(XVCPU_VMCS_GUEST_CS_SELECTOR, 0x12345);
 }
 static void vmwrite_wide_32(void)
 {
     start();
-    (void)xvcpui_vmwrite(XVCPU_VMCS_CTRL_PIN, (xvcpu_u64)1 << 32);
+    (void)xvcpu_vmwrite(XVCPU_VMCS_CTRL_PIN, (xvcpu_u64)1 << 32);
 }
 static void vmwrite_wide_high(void)
 {
     start();
-    (void)xvcpui_vmwrite(XVCPU_VMCS_GUEST_PAT_HIGH, (xvcpu_u64)1 << 32);
+    (void)xvcpu_vmwrite(XVCPU_VMCS_GUEST_PAT_HIGH, (xvcpu_u64)1 << 32);
 }
 static void unwritten_control(void)
 {
@@ -416,7 +416,7 @@ static void stale_cr3(void)
 static void stale_gs_base(void)
 {
     start();
-    xvcpui_wrmsr(XVCPU_MSR_IA32_GS_BASE, 0x1000);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_GS_BASE, 0x1000);
     (void)enter();
 }
 static void stale_selector(void)
@@ -428,9 +428,9 @@ static void stale_selector(void)
 static void stale_other_cpu(void)
 {
     start();
-    sim_check_equal(xvcpui_vmclear(raw.vmcs_pa), 0);
+    sim_check_equal(xvcpu_vmclear(raw.vmcs_pa), 0);
     second_cpu();
-    sim_check_equal(xvcpui_vmptrld(raw.vmcs_pa), 0);
+    sim_check_equal(xvcpu_vmptrld(raw.vmcs_pa), 0);
     (void)enter();
 }
 static void host_rsp_lie(void)
@@ -454,99 +454,99 @@ static void entry_interrupts_on(void)
 }
 static void rdmsr_missing(void)
 {
-    (void)xvcpui_rdmsr(0x12345);
+    (void)xvcpu_rdmsr(0x12345);
 }
 static void wrmsr_missing(void)
 {
-    xvcpui_wrmsr(0x12345, 0);
+    xvcpu_wrmsr(0x12345, 0);
 }
 static void wrmsr_read_only(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_VMX_BASIC, 0);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_VMX_BASIC, 0);
 }
 static void wrmsr_canonical(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_LSTAR, (xvcpu_u64)1 << 62);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_LSTAR, (xvcpu_u64)1 << 62);
 }
 static void wrmsr_pat(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_PAT, 2);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_PAT, 2);
 }
 static void wrmsr_efer(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_EFER, XVCPU_EFER_LME | XVCPU_BIT64(1));
+    xvcpu_wrmsr(XVCPU_MSR_IA32_EFER, XVCPU_EFER_LME | XVCPU_BIT64(1));
 }
 static void wrmsr_xss(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_XSS, XVCPU_BIT64(60));
+    xvcpu_wrmsr(XVCPU_MSR_IA32_XSS, XVCPU_BIT64(60));
 }
 static void cr4_unsupported(void)
 {
-    xvcpui_write_cr4(xvcpui_read_cr4() | XVCPU_CR4_FRED);
+    xvcpu_write_cr4(xvcpu_read_cr4() | XVCPU_CR4_FRED);
 }
 static void cr0_nw(void)
 {
-    xvcpui_write_cr0(xvcpui_read_cr0() | XVCPU_CR0_NW);
+    xvcpu_write_cr0(xvcpu_read_cr0() | XVCPU_CR0_NW);
 }
 static void dr7_high(void)
 {
-    xvcpui_write_dr(7, XVCPU_BIT64(32));
+    xvcpu_write_dr(7, XVCPU_BIT64(32));
 }
 static void dr0_enabled(void)
 {
-    xvcpui_write_dr(0, 0x1234);
+    xvcpu_write_dr(0, 0x1234);
 }
 static void xsetbv_no_x87(void)
 {
-    xvcpui_xsetbv(XVCPU_XCR0_SSE);
+    xvcpu_xsetbv(XVCPU_XCR0_SSE);
 }
 static void xsetbv_avx_alone(void)
 {
-    xvcpui_xsetbv(XVCPU_XCR0_X87 | XVCPU_XCR0_AVX);
+    xvcpu_xsetbv(XVCPU_XCR0_X87 | XVCPU_XCR0_AVX);
 }
 static void xsetbv_avx512_part(void)
 {
-    xvcpui_xsetbv(XVCPU_XCR0_X87 | XVCPU_XCR0_SSE | XVCPU_XCR0_AVX | XVCPU_XCR0_OPMASK);
+    xvcpu_xsetbv(XVCPU_XCR0_X87 | XVCPU_XCR0_SSE | XVCPU_XCR0_AVX | XVCPU_XCR0_OPMASK);
 }
 static void xsave_unaligned(void)
 {
     unsigned char *area = (unsigned char *)page(0);
-    xvcpui_xsave(area + 8, XVCPU_XCR0_X87);
+    xvcpu_xsave(area + 8, XVCPU_XCR0_X87);
 }
 static void xsave_ts(void)
 {
-    xvcpui_write_cr0(xvcpui_read_cr0() | XVCPU_CR0_TS);
-    xvcpui_xsave(page(0), XVCPU_XCR0_X87);
+    xvcpu_write_cr0(xvcpu_read_cr0() | XVCPU_CR0_TS);
+    xvcpu_xsave(page(0), XVCPU_XCR0_X87);
 }
 static void xrstor_header(void)
 {
     unsigned char *area = (unsigned char *)page(0);
     area[520] = 1;
-    xvcpui_xrstor(area, XVCPU_XCR0_X87);
+    xvcpu_xrstor(area, XVCPU_XCR0_X87);
 }
 static void xrstor_bits(void)
 {
     unsigned char *area = (unsigned char *)page(0);
     area[512] = 0x20; // an AVX-512 component that XCR0 has off
-    xvcpui_xrstor(area, XVCPU_XCR0_X87);
+    xvcpu_xrstor(area, XVCPU_XCR0_X87);
 }
 static void xrstor_mxcsr(void)
 {
     unsigned char *area = (unsigned char *)page(0);
     area[26] = 1;
-    xvcpui_xrstor(area, XVCPU_XCR0_SSE);
+    xvcpu_xrstor(area, XVCPU_XCR0_SSE);
 }
 static void ltr_busy(void)
 {
-    xvcpui_ltr(0x40);
+    xvcpu_ltr(0x40);
 }
 static void ltr_null(void)
 {
-    xvcpui_ltr(0);
+    xvcpu_ltr(0);
 }
 static void selector_beyond(void)
 {
-    xvcpui_load_selector(XVCPU_DS, 0x100);
+    xvcpu_load_selector(XVCPU_DS, 0x100);
 }
 static void free_twice(void)
 {
@@ -577,13 +577,13 @@ static void invept_missing(void)
 {
     enter_vmx();
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP, 0);
-    (void)xvcpui_invept(2, 0);
+    (void)xvcpu_invept(2, 0);
 }
 static void invvpid_missing(void)
 {
     enter_vmx();
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP, 0);
-    (void)xvcpui_invvpid(2, 0, 0);
+    (void)xvcpu_invvpid(2, 0, 0);
 }
 static void asserts(void)
 {
@@ -622,7 +622,7 @@ static void impossible_exit(void)
 }
 static void guest_host_code(sim_guest *g)
 {
-    (void)xvcpui_rdtsc();
+    (void)xvcpu_rdtsc();
     sim_exit_cpuid(g, 0, 0);
 }
 static void host_code_in_guest(void)
@@ -691,7 +691,7 @@ static void tlb_invvpid_only(void)
     start();
     touch(0x3000, XVCPU_EPT_READ);
     raw_ept[3][3] = 0;
-    sim_check_equal(xvcpui_invvpid(XVCPU_INVVPID_ALL, 0, 0), 0);
+    sim_check_equal(xvcpu_invvpid(XVCPU_INVVPID_ALL, 0, 0), 0);
     touch(0x3000, XVCPU_EPT_READ);
 }
 static void tlb_vpid_reuse(void)
@@ -705,13 +705,13 @@ static void tlb_other_cpu(void)
     // INVEPT on one processor does nothing for another.
     start();
     touch(0x3000, XVCPU_EPT_READ);
-    sim_check_equal(xvcpui_vmclear(raw.vmcs_pa), 0);
+    sim_check_equal(xvcpu_vmclear(raw.vmcs_pa), 0);
     second_cpu();
     raw_ept[3][3] = 0;
-    sim_check_equal(xvcpui_invept(XVCPU_INVEPT_ALL, 0), 0);
+    sim_check_equal(xvcpu_invept(XVCPU_INVEPT_ALL, 0), 0);
     (void)sim_cpu(0);
     raw.launched = 0;
-    sim_check_equal(xvcpui_vmptrld(raw.vmcs_pa), 0);
+    sim_check_equal(xvcpu_vmptrld(raw.vmcs_pa), 0);
     touch(0x3000, XVCPU_EPT_READ);
 }
 static void ept_to_nowhere(void)
@@ -732,17 +732,17 @@ static void vmx_left_on(void)
 }
 static void msr_left(void)
 {
-    xvcpui_wrmsr(XVCPU_MSR_IA32_STAR, 1);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_STAR, 1);
     sim_expect_clean();
 }
 static void dr_left(void)
 {
-    xvcpui_write_dr(3, 1);
+    xvcpu_write_dr(3, 1);
     sim_expect_clean();
 }
 static void xcr0_left(void)
 {
-    xvcpui_xsetbv(XVCPU_XCR0_X87);
+    xvcpu_xsetbv(XVCPU_XCR0_X87);
     sim_expect_clean();
 }
 static void fpu_left(void)
@@ -765,7 +765,7 @@ static void gdt_left(void)
 static void other_cpu_left(void)
 {
     (void)sim_cpu(3);
-    xvcpui_wrmsr(XVCPU_MSR_IA32_LSTAR, 0);
+    xvcpu_wrmsr(XVCPU_MSR_IA32_LSTAR, 0);
     (void)sim_cpu(0);
     sim_expect_clean();
 }
@@ -1035,51 +1035,51 @@ static void test_results(void *argument)
     (void)argument;
     // VMXON
     other = page(0);
-    xvcpui_write_cr4(xvcpui_read_cr4() | XVCPU_CR4_VMXE);
-    sim_check_equal(xvcpui_vmxon(sim_phys(other)), XVCPU_VMX_FAIL_INVALID); // revision 0
+    xvcpu_write_cr4(xvcpu_read_cr4() | XVCPU_CR4_VMXE);
+    sim_check_equal(xvcpu_vmxon(sim_phys(other)), XVCPU_VMX_FAIL_INVALID); // revision 0
     revision(other);
     ((unsigned char *)other)[3] |= 0x80U;
-    sim_check_equal(xvcpui_vmxon(sim_phys(other)), XVCPU_VMX_FAIL_INVALID); // shadow bit
+    sim_check_equal(xvcpu_vmxon(sim_phys(other)), XVCPU_VMX_FAIL_INVALID); // shadow bit
     revision(other);
-    sim_check_equal(xvcpui_vmxon(sim_phys(other) + 8), XVCPU_VMX_FAIL_INVALID);
-    sim_check_equal(xvcpui_vmxon(XVCPU_BIT64(50)), XVCPU_VMX_FAIL_INVALID);
-    xvcpui_write_cr4(xvcpui_read_cr4() & ~XVCPU_CR4_VMXE);
+    sim_check_equal(xvcpu_vmxon(sim_phys(other) + 8), XVCPU_VMX_FAIL_INVALID);
+    sim_check_equal(xvcpu_vmxon(XVCPU_BIT64(50)), XVCPU_VMX_FAIL_INVALID);
+    xvcpu_write_cr4(xvcpu_read_cr4() & ~XVCPU_CR4_VMXE);
     sim_hook_free_page(NULL, other);
     enter_vmx();
     // Without a current VMCS there is no error number.
-    sim_check_equal(xvcpui_vmread(XVCPU_VMCS_GUEST_RIP, &value), XVCPU_VMX_FAIL_INVALID);
-    sim_check_equal(xvcpui_vmwrite(XVCPU_VMCS_GUEST_RIP, 0), XVCPU_VMX_FAIL_INVALID);
-    sim_check_equal(xvcpui_vmclear(sim_phys(raw_vmxon)), XVCPU_VMX_FAIL_INVALID);
+    sim_check_equal(xvcpu_vmread(XVCPU_VMCS_GUEST_RIP, &value), XVCPU_VMX_FAIL_INVALID);
+    sim_check_equal(xvcpu_vmwrite(XVCPU_VMCS_GUEST_RIP, 0), XVCPU_VMX_FAIL_INVALID);
+    sim_check_equal(xvcpu_vmclear(sim_phys(raw_vmxon)), XVCPU_VMX_FAIL_INVALID);
     sim_check_equal(xvcpui_enter(&raw), XVCPU_VMX_FAIL_INVALID);
     make_vmcs();
-    vmfail(xvcpui_vmxon(sim_phys(raw_vmxon)), 15);
-    vmfail(xvcpui_vmclear(8), 2);
-    vmfail(xvcpui_vmclear(sim_phys(raw_vmxon)), 3);
-    vmfail(xvcpui_vmptrld(XVCPU_BIT64(50)), 9);
-    vmfail(xvcpui_vmptrld(sim_phys(raw_vmxon)), 10);
+    vmfail(xvcpu_vmxon(sim_phys(raw_vmxon)), 15);
+    vmfail(xvcpu_vmclear(8), 2);
+    vmfail(xvcpu_vmclear(sim_phys(raw_vmxon)), 3);
+    vmfail(xvcpu_vmptrld(XVCPU_BIT64(50)), 9);
+    vmfail(xvcpu_vmptrld(sim_phys(raw_vmxon)), 10);
     other = page(0);
-    vmfail(xvcpui_vmptrld(sim_phys(other)), 11);
+    vmfail(xvcpu_vmptrld(sim_phys(other)), 11);
     sim_hook_free_page(NULL, other);
-    vmfail(xvcpui_vmread(0x6FFE, &value), 12);
-    vmfail(xvcpui_vmread(XVCPU_VMCS_GUEST_RIP + 1, &value), 12); // no high half
-    vmfail(xvcpui_vmread(XVCPU_VMCS_CTRL_PROC3, &value), 12);    // the model lacks it
-    vmfail(xvcpui_vmwrite(XVCPU_VMCS_HOST_PKRS, 0), 12);
-    vmfail(xvcpui_invept(3, 0), 28);
-    vmfail(xvcpui_invept(XVCPU_INVEPT_SINGLE, 1), 28);
-    vmfail(xvcpui_invvpid(4, 1, 0), 28);
-    vmfail(xvcpui_invvpid(XVCPU_INVVPID_SINGLE, 0, 0), 28);
-    vmfail(xvcpui_invvpid(XVCPU_INVVPID_ADDRESS, 1, XVCPU_BIT64(60)), 28);
+    vmfail(xvcpu_vmread(0x6FFE, &value), 12);
+    vmfail(xvcpu_vmread(XVCPU_VMCS_GUEST_RIP + 1, &value), 12); // no high half
+    vmfail(xvcpu_vmread(XVCPU_VMCS_CTRL_PROC3, &value), 12);    // the model lacks it
+    vmfail(xvcpu_vmwrite(XVCPU_VMCS_HOST_PKRS, 0), 12);
+    vmfail(xvcpu_invept(3, 0), 28);
+    vmfail(xvcpu_invept(XVCPU_INVEPT_SINGLE, 1), 28);
+    vmfail(xvcpu_invvpid(4, 1, 0), 28);
+    vmfail(xvcpu_invvpid(XVCPU_INVVPID_SINGLE, 0, 0), 28);
+    vmfail(xvcpu_invvpid(XVCPU_INVVPID_ADDRESS, 1, XVCPU_BIT64(60)), 28);
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP,
                     sim_msr_get(XVCPU_MSR_IA32_VMX_EPT_VPID_CAP) &
                         ~(XVCPU_VMX_EPT_VPID_CAP_INVEPT_SINGLE |
                           XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE));
-    vmfail(xvcpui_invept(XVCPU_INVEPT_SINGLE, raw_eptp), 28);
-    vmfail(xvcpui_invvpid(XVCPU_INVVPID_SINGLE, 1, 0), 28);
+    vmfail(xvcpu_invept(XVCPU_INVEPT_SINGLE, raw_eptp), 28);
+    vmfail(xvcpu_invvpid(XVCPU_INVVPID_SINGLE, 1, 0), 28);
     // Read-only fields can be written only where IA32_VMX_MISC[29] says so.
     put(XVCPU_VMCS_EXIT_REASON, 5);
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_MISC,
                     sim_msr_get(XVCPU_MSR_IA32_VMX_MISC) & ~XVCPU_VMX_MISC_VMWRITE_ALL);
-    vmfail(xvcpui_vmwrite(XVCPU_VMCS_EXIT_REASON, 6), 13);
+    vmfail(xvcpu_vmwrite(XVCPU_VMCS_EXIT_REASON, 6), 13);
     sim_check_equal(get(XVCPU_VMCS_EXIT_REASON), 5);
     // Halves of a 64-bit field.
     put(XVCPU_VMCS_GUEST_DEBUGCTL, 0x1122334455667788U);
@@ -1110,7 +1110,7 @@ static void test_tlb(void *argument)
     touch(0x3000, XVCPU_EPT_READ);
     sim_check(tlb_got == raw_ram + 0x3000);
     raw_ept[3][3] = 0;
-    sim_check_equal(xvcpui_invept(XVCPU_INVEPT_SINGLE, raw_eptp), 0);
+    sim_check_equal(xvcpu_invept(XVCPU_INVEPT_SINGLE, raw_eptp), 0);
     touch(0x3000, XVCPU_EPT_READ);
     sim_check(tlb_got == NULL);
     sim_check_equal(get(XVCPU_VMCS_EXIT_REASON), XVCPU_EXIT_REASON_EPT_VIOLATION);
@@ -1133,7 +1133,7 @@ static void test_tlb(void *argument)
     sim_check_equal(get(XVCPU_VMCS_EXIT_REASON), XVCPU_EXIT_REASON_EPT_MISCONFIG);
     // Linear translations: INVVPID, or another VPID, is enough.
     touch_linear(0x8000);
-    sim_check_equal(xvcpui_invvpid(XVCPU_INVVPID_SINGLE, 7, 0), 0);
+    sim_check_equal(xvcpu_invvpid(XVCPU_INVVPID_SINGLE, 7, 0), 0);
     touch_linear(0x9000);
     put(XVCPU_VMCS_CTRL_VPID, 8);
     touch_linear(0xA000);
@@ -1258,22 +1258,22 @@ static void test_extended_state(void *argument)
     unsigned char *area = (unsigned char *)page(0), *zero = (unsigned char *)page(0);
     const xvcpu_u64 x87 = cpu->fpu[0], sse = cpu->fpu[1], avx = cpu->fpu[2];
     (void)argument;
-    xvcpui_xsave(area, ~(xvcpu_u64)0);
-    xvcpui_xrstor(zero, XVCPU_XCR0_X87 | XVCPU_XCR0_SSE); // header 0: initial state
+    xvcpu_xsave(area, ~(xvcpu_u64)0);
+    xvcpu_xrstor(zero, XVCPU_XCR0_X87 | XVCPU_XCR0_SSE); // header 0: initial state
     sim_check_equal(cpu->fpu[0], 0);
     sim_check_equal(cpu->fpu[1], 0);
     sim_check_equal(cpu->fpu[2], avx);
     cpu->fpu[2] = 1;
-    xvcpui_xrstor(area, XVCPU_XCR0_SSE);
+    xvcpu_xrstor(area, XVCPU_XCR0_SSE);
     sim_check_equal(cpu->fpu[0], 0);
     sim_check_equal(cpu->fpu[1], sse);
-    xvcpui_xrstor(area, ~(xvcpu_u64)0);
+    xvcpu_xrstor(area, ~(xvcpu_u64)0);
     sim_check_equal(cpu->fpu[0], x87);
     sim_check_equal(cpu->fpu[2], avx);
-    xvcpui_fxsave(zero);
+    xvcpu_fxsave(zero);
     cpu->fpu[0] = 5;
     cpu->fpu[1] = 6;
-    xvcpui_fxrstor(zero);
+    xvcpu_fxrstor(zero);
     sim_check_equal(cpu->fpu[0], x87);
     sim_check_equal(cpu->fpu[1], sse);
     sim_hook_free_page(NULL, area);
@@ -1302,8 +1302,8 @@ static void test_model(void *argument)
         }
     }
     sim_check_equal((sim_msr_get(XVCPU_MSR_IA32_VMX_BASIC) >> 50) & 15U, 6);
-    xvcpui_cpuid(1, 0, &regs);
-    sim_check_equal((regs.ecx >> 27) & 1U, (xvcpui_read_cr4() >> 18) & 1U);
+    xvcpu_cpuid(1, 0, &regs);
+    sim_check_equal((regs.ecx >> 27) & 1U, (xvcpu_read_cr4() >> 18) & 1U);
     enter_vmx();
     leave_vmx();
 }

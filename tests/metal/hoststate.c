@@ -603,12 +603,12 @@ static void test_tsc_aux(void)
 
 static u64 dr_get(u32 n)
 {
-    return xvcpui_read_dr(n);
+    return xvcpu_read_dr(n);
 }
 
 static void dr_set(u32 n, u64 value)
 {
-    xvcpui_write_dr(n, value);
+    xvcpu_write_dr(n, value);
 }
 
 static volatile u32 debug_traps;

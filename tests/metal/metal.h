@@ -418,12 +418,12 @@ METAL_UNUSED static u64 metal_call(xvcpu *vcpu)
 
 static inline METAL_UNUSED xvcpu_vmx_result metal_vmread(u64 field, u64 *value)
 {
-    return xvcpui_vmread(field, value);
+    return xvcpu_vmread(field, value);
 }
 
 static inline METAL_UNUSED xvcpu_vmx_result metal_vmwrite(u64 field, u64 value)
 {
-    return xvcpui_vmwrite(field, value);
+    return xvcpu_vmwrite(field, value);
 }
 
 // A field of the VMCS of `vcpu`, which becomes the current one.

@@ -232,7 +232,7 @@ static void test_wrong_launch_state(void)
 
 static void lose_current_vmcs(void)
 {
-    if (xvcpui_vmclear(vcpu.vmcs_pa) != XVCPU_VMX_SUCCEED)
+    if (xvcpu_vmclear(vcpu.vmcs_pa) != XVCPU_VMX_SUCCEED)
         bail_out("VMCLEAR");
 }
 

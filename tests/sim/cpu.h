@@ -2,7 +2,7 @@
 
 // -- MSRs
 
-xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index)
+xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index)
 {
     sim_processor *cpu = sim_host("RDMSR");
     sim_counts.rdmsr++;
@@ -82,7 +82,7 @@ static void sim_wrmsr_raw(sim_processor *cpu, xvcpu_u32 index, xvcpu_u64 value)
         sim_msr_store(cpu, index, value);
 }
 
-void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
+void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
 {
     sim_processor *cpu = sim_host("WRMSR");
     const char *fault = sim_wrmsr_fault(cpu, index, value);
@@ -94,28 +94,28 @@ void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value)
 
 // -- Control and debug registers
 
-xvcpu_u64 xvcpui_read_cr0(void)
+xvcpu_u64 xvcpu_read_cr0(void)
 {
     sim_processor *cpu = sim_host("MOV from CR0");
     sim_counts.cr_read++;
     return cpu->cr0;
 }
 
-xvcpu_u64 xvcpui_read_cr3(void)
+xvcpu_u64 xvcpu_read_cr3(void)
 {
     sim_processor *cpu = sim_host("MOV from CR3");
     sim_counts.cr_read++;
     return cpu->cr3;
 }
 
-xvcpu_u64 xvcpui_read_cr4(void)
+xvcpu_u64 xvcpu_read_cr4(void)
 {
     sim_processor *cpu = sim_host("MOV from CR4");
     sim_counts.cr_read++;
     return cpu->cr4;
 }
 
-void xvcpui_write_cr0(xvcpu_u64 value)
+void xvcpu_write_cr0(xvcpu_u64 value)
 {
     sim_processor *cpu = sim_host("MOV to CR0");
     const xvcpu_u64 valid = XVCPU_CR0_PE | XVCPU_CR0_MP | XVCPU_CR0_EM | XVCPU_CR0_TS |
@@ -135,7 +135,7 @@ void xvcpui_write_cr0(xvcpu_u64 value)
     cpu->cr0 = value | XVCPU_CR0_ET;
 }
 
-void xvcpui_write_cr4(xvcpu_u64 value)
+void xvcpu_write_cr4(xvcpu_u64 value)
 {
     sim_processor *cpu = sim_host("MOV to CR4");
     sim_counts.cr_write++;
@@ -154,7 +154,7 @@ void xvcpui_write_cr4(xvcpu_u64 value)
     cpu->cr4 = value;
 }
 
-xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number)
+xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number)
 {
     sim_processor *cpu = sim_host("MOV from DR");
     sim_counts.dr_read++;
@@ -165,7 +165,7 @@ xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number)
     return number == 6 ? cpu->dr6 : cpu->dr7;
 }
 
-void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value)
+void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value)
 {
     sim_processor *cpu = sim_host("MOV to DR");
     sim_counts.dr_write++;
@@ -188,7 +188,7 @@ void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value)
 
 // -- CPUID, XCR0, TSC
 
-void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
+void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs)
 {
     sim_processor *cpu = sim_host("CPUID");
     const sim_cpuid_row *basic = sim_cpuid_find(cpu, 0, 0);
@@ -236,7 +236,7 @@ static void sim_need_osxsave(sim_processor *cpu, const char *instruction)
         sim_fail("#UD in the host: %s with CR4.OSXSAVE clear", instruction);
 }
 
-xvcpu_u64 xvcpui_xgetbv(void)
+xvcpu_u64 xvcpu_xgetbv(void)
 {
     sim_processor *cpu = sim_host("XGETBV");
     sim_counts.xgetbv++;
@@ -260,7 +260,7 @@ static bool sim_xcr0_valid(const sim_processor *cpu, xvcpu_u64 value)
     return (value & amx) == 0 || (value & amx) == amx;
 }
 
-void xvcpui_xsetbv(xvcpu_u64 value)
+void xvcpu_xsetbv(xvcpu_u64 value)
 {
     sim_processor *cpu = sim_host("XSETBV");
     sim_counts.xsetbv++;
@@ -270,7 +270,7 @@ void xvcpui_xsetbv(xvcpu_u64 value)
     cpu->xcr0 = value;
 }
 
-xvcpu_u64 xvcpui_rdtsc(void)
+xvcpu_u64 xvcpu_rdtsc(void)
 {
     sim_processor *cpu = sim_host("RDTSC");
     sim_counts.rdtsc++;
@@ -279,7 +279,7 @@ xvcpu_u64 xvcpui_rdtsc(void)
 
 // -- Descriptor tables and selectors
 
-void xvcpui_sgdt(xvcpui_table_register *table)
+void xvcpu_sgdt(xvcpu_table_register *table)
 {
     sim_processor *cpu = sim_host("SGDT");
     sim_counts.table_store++;
@@ -287,7 +287,7 @@ void xvcpui_sgdt(xvcpui_table_register *table)
     table->base = cpu->gdtr_base;
 }
 
-void xvcpui_sidt(xvcpui_table_register *table)
+void xvcpu_sidt(xvcpu_table_register *table)
 {
     sim_processor *cpu = sim_host("SIDT");
     sim_counts.table_store++;
@@ -295,7 +295,7 @@ void xvcpui_sidt(xvcpui_table_register *table)
     table->base = cpu->idtr_base;
 }
 
-void xvcpui_lgdt(const xvcpui_table_register *table)
+void xvcpu_lgdt(const xvcpu_table_register *table)
 {
     sim_processor *cpu = sim_host("LGDT");
     sim_counts.table_load++;
@@ -305,7 +305,7 @@ void xvcpui_lgdt(const xvcpui_table_register *table)
     cpu->gdtr_base = table->base;
 }
 
-void xvcpui_lidt(const xvcpui_table_register *table)
+void xvcpu_lidt(const xvcpu_table_register *table)
 {
     sim_processor *cpu = sim_host("LIDT");
     sim_counts.table_load++;
@@ -341,14 +341,14 @@ static xvcpu_u32 sim_descriptor_limit(xvcpu_u64 descriptor)
     return (descriptor & XVCPU_BIT64(55)) != 0 ? (limit << 12) | 0xFFFU : limit;
 }
 
-xvcpu_u16 xvcpui_sldt(void)
+xvcpu_u16 xvcpu_sldt(void)
 {
     sim_processor *cpu = sim_host("SLDT");
     sim_counts.table_store++;
     return cpu->segments[XVCPU_LDTR].selector;
 }
 
-void xvcpui_lldt(xvcpu_u16 selector)
+void xvcpu_lldt(xvcpu_u16 selector)
 {
     sim_processor *cpu = sim_host("LLDT");
     sim_segment *ldtr = &cpu->segments[XVCPU_LDTR];
@@ -363,14 +363,14 @@ void xvcpui_lldt(xvcpu_u16 selector)
     }
 }
 
-xvcpu_u16 xvcpui_str(void)
+xvcpu_u16 xvcpu_str(void)
 {
     sim_processor *cpu = sim_host("STR");
     sim_counts.table_store++;
     return cpu->segments[XVCPU_TR].selector;
 }
 
-void xvcpui_ltr(xvcpu_u16 selector)
+void xvcpu_ltr(xvcpu_u16 selector)
 {
     sim_processor *cpu = sim_host("LTR");
     xvcpu_u64 *d;
@@ -386,7 +386,7 @@ void xvcpui_ltr(xvcpu_u16 selector)
     cpu->segments[XVCPU_TR].limit = sim_descriptor_limit(d[0]);
 }
 
-xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment)
+xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment)
 {
     sim_processor *cpu = sim_host("MOV from segment register");
     if ((xvcpu_u32)segment > XVCPU_GS)
@@ -394,7 +394,7 @@ xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment)
     return cpu->segments[segment].selector;
 }
 
-void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
+void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector)
 {
     sim_processor *cpu = sim_host("MOV to segment register");
     xvcpu_u64 base = 0;
@@ -455,7 +455,7 @@ static void sim_put_legacy(sim_processor *cpu, void *area, xvcpu_u64 mask)
         sim_put(area, sim_components[1].offset, &cpu->fpu[1], 8);
 }
 
-void xvcpui_xsave(void *area, xvcpu_u64 mask)
+void xvcpu_xsave(void *area, xvcpu_u64 mask)
 {
     sim_processor *cpu = sim_host("XSAVE");
     xvcpu_u64 present;
@@ -473,7 +473,7 @@ void xvcpui_xsave(void *area, xvcpu_u64 mask)
     sim_put(area, 512, &present, 8);
 }
 
-void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
+void xvcpu_xrstor(const void *area, xvcpu_u64 mask)
 {
     sim_processor *cpu = sim_host("XRSTOR");
     const xvcpu_u64 present = sim_take(area, 512, 8);
@@ -495,7 +495,7 @@ void xvcpui_xrstor(const void *area, xvcpu_u64 mask)
                 ((present >> i) & 1U) != 0 ? sim_take(area, sim_components[i].offset, 8) : 0;
 }
 
-void xvcpui_fxsave(void *area)
+void xvcpu_fxsave(void *area)
 {
     sim_processor *cpu = sim_host("FXSAVE");
     sim_counts.xsave++;
@@ -505,7 +505,7 @@ void xvcpui_fxsave(void *area)
                                                                  : XVCPU_XCR0_X87);
 }
 
-void xvcpui_fxrstor(const void *area)
+void xvcpu_fxrstor(const void *area)
 {
     sim_processor *cpu = sim_host("FXRSTOR");
     sim_counts.xrstor++;
@@ -517,7 +517,7 @@ void xvcpui_fxrstor(const void *area)
         cpu->fpu[1] = sim_take(area, sim_components[1].offset, 8);
 }
 
-void xvcpui_host_nmi(void)
+void xvcpu_host_nmi(void)
 {
     sim_processor *cpu = sim_host("INT 2");
     cpu->nmis_taken++;

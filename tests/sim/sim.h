@@ -31,49 +31,49 @@
 // The instruction functions are the library's; a file without the implementation (sim.c, or a
 // test of the simulator) needs their declarations from here.
 #ifndef XVCPU_IMPLEMENTATION
-typedef struct xvcpui_table_register {
+typedef struct xvcpu_table_register {
     xvcpu_u16 limit;
     xvcpu_u64 base;
-} xvcpui_table_register;
+} xvcpu_table_register;
 
-xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical);
-xvcpu_vmx_result xvcpui_vmxoff(void);
-xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical);
-xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical);
-void xvcpui_vmptrst(xvcpu_u64 *physical);
-xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value);
-xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value);
-xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp);
-xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address);
+xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical);
+xvcpu_vmx_result xvcpu_vmxoff(void);
+xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical);
+xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical);
+void xvcpu_vmptrst(xvcpu_u64 *physical);
+xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value);
+xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value);
+xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp);
+xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address);
 xvcpu_u32 xvcpui_enter(xvcpu *vcpu);
-xvcpu_u64 xvcpui_rdmsr(xvcpu_u32 index);
-void xvcpui_wrmsr(xvcpu_u32 index, xvcpu_u64 value);
-xvcpu_u64 xvcpui_read_cr0(void);
-xvcpu_u64 xvcpui_read_cr3(void);
-xvcpu_u64 xvcpui_read_cr4(void);
-void xvcpui_write_cr0(xvcpu_u64 value);
-void xvcpui_write_cr4(xvcpu_u64 value);
-xvcpu_u64 xvcpui_read_dr(xvcpu_u32 number);
-void xvcpui_write_dr(xvcpu_u32 number, xvcpu_u64 value);
-void xvcpui_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs);
-xvcpu_u64 xvcpui_xgetbv(void);
-void xvcpui_xsetbv(xvcpu_u64 value);
-xvcpu_u64 xvcpui_rdtsc(void);
-void xvcpui_sgdt(xvcpui_table_register *table);
-void xvcpui_sidt(xvcpui_table_register *table);
-void xvcpui_lgdt(const xvcpui_table_register *table);
-void xvcpui_lidt(const xvcpui_table_register *table);
-xvcpu_u16 xvcpui_sldt(void);
-void xvcpui_lldt(xvcpu_u16 selector);
-xvcpu_u16 xvcpui_str(void);
-void xvcpui_ltr(xvcpu_u16 selector);
-xvcpu_u16 xvcpui_read_selector(xvcpu_segment segment);
-void xvcpui_load_selector(xvcpu_segment segment, xvcpu_u16 selector);
-void xvcpui_xsave(void *area, xvcpu_u64 mask);
-void xvcpui_xrstor(const void *area, xvcpu_u64 mask);
-void xvcpui_fxsave(void *area);
-void xvcpui_fxrstor(const void *area);
-void xvcpui_host_nmi(void);
+xvcpu_u64 xvcpu_rdmsr(xvcpu_u32 index);
+void xvcpu_wrmsr(xvcpu_u32 index, xvcpu_u64 value);
+xvcpu_u64 xvcpu_read_cr0(void);
+xvcpu_u64 xvcpu_read_cr3(void);
+xvcpu_u64 xvcpu_read_cr4(void);
+void xvcpu_write_cr0(xvcpu_u64 value);
+void xvcpu_write_cr4(xvcpu_u64 value);
+xvcpu_u64 xvcpu_read_dr(xvcpu_u32 number);
+void xvcpu_write_dr(xvcpu_u32 number, xvcpu_u64 value);
+void xvcpu_cpuid(xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs);
+xvcpu_u64 xvcpu_xgetbv(void);
+void xvcpu_xsetbv(xvcpu_u64 value);
+xvcpu_u64 xvcpu_rdtsc(void);
+void xvcpu_sgdt(xvcpu_table_register *table);
+void xvcpu_sidt(xvcpu_table_register *table);
+void xvcpu_lgdt(const xvcpu_table_register *table);
+void xvcpu_lidt(const xvcpu_table_register *table);
+xvcpu_u16 xvcpu_sldt(void);
+void xvcpu_lldt(xvcpu_u16 selector);
+xvcpu_u16 xvcpu_str(void);
+void xvcpu_ltr(xvcpu_u16 selector);
+xvcpu_u16 xvcpu_read_selector(xvcpu_segment segment);
+void xvcpu_load_selector(xvcpu_segment segment, xvcpu_u16 selector);
+void xvcpu_xsave(void *area, xvcpu_u64 mask);
+void xvcpu_xrstor(const void *area, xvcpu_u64 mask);
+void xvcpu_fxsave(void *area);
+void xvcpu_fxrstor(const void *area);
+void xvcpu_host_nmi(void);
 #endif
 
 #define SIM_CPUS 4U
@@ -159,7 +159,7 @@ typedef struct sim_processor {
     bool vmx_root;        // after VMXON
     xvcpu_u64 vmxon_pa;
     xvcpu_u64 current_pa; // current VMCS, all ones: none
-    xvcpu_u32 nmis_taken; // xvcpui_host_nmi calls
+    xvcpu_u32 nmis_taken; // xvcpu_host_nmi calls
 } sim_processor;
 
 // Makes processor n the one that executes from now on, and returns it.

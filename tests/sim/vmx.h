@@ -167,7 +167,7 @@ static bool sim_planned_failure(const char *instruction, xvcpu_vmx_result *resul
     return true;
 }
 
-xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmxon(xvcpu_u64 physical)
 {
     sim_processor *cpu = sim_host("VMXON");
     const xvcpu_u64 basic = sim_msr_value(cpu, XVCPU_MSR_IA32_VMX_BASIC);
@@ -210,7 +210,7 @@ xvcpu_vmx_result xvcpui_vmxon(xvcpu_u64 physical)
     return XVCPU_VMX_SUCCEED;
 }
 
-xvcpu_vmx_result xvcpui_vmxoff(void)
+xvcpu_vmx_result xvcpu_vmxoff(void)
 {
     sim_processor *cpu = sim_vmx("VMXOFF");
     xvcpu_vmx_result planned;
@@ -226,7 +226,7 @@ xvcpu_vmx_result xvcpui_vmxoff(void)
     return XVCPU_VMX_SUCCEED;
 }
 
-xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmclear(xvcpu_u64 physical)
 {
     sim_processor *cpu = sim_vmx("VMCLEAR");
     xvcpu_vmx_result planned;
@@ -259,7 +259,7 @@ xvcpu_vmx_result xvcpui_vmclear(xvcpu_u64 physical)
     return XVCPU_VMX_SUCCEED;
 }
 
-xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical)
+xvcpu_vmx_result xvcpu_vmptrld(xvcpu_u64 physical)
 {
     sim_processor *cpu = sim_vmx("VMPTRLD");
     xvcpu_vmx_result planned;
@@ -291,12 +291,12 @@ xvcpu_vmx_result xvcpui_vmptrld(xvcpu_u64 physical)
     return XVCPU_VMX_SUCCEED;
 }
 
-void xvcpui_vmptrst(xvcpu_u64 *physical)
+void xvcpu_vmptrst(xvcpu_u64 *physical)
 {
     *physical = sim_vmx("VMPTRST")->current_pa;
 }
 
-xvcpu_vmx_result xvcpui_vmread(xvcpu_u64 field, xvcpu_u64 *value)
+xvcpu_vmx_result xvcpu_vmread(xvcpu_u64 field, xvcpu_u64 *value)
 {
     sim_vmcs *v;
     xvcpu_u64 whole;
@@ -330,7 +330,7 @@ static void sim_fits(xvcpu_u64 field, xvcpu_u64 value)
                  sim_fields[sim_row_of[field & ~(xvcpu_u64)1]].name);
 }
 
-xvcpu_vmx_result xvcpui_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
+xvcpu_vmx_result xvcpu_vmwrite(xvcpu_u64 field, xvcpu_u64 value)
 {
     sim_processor *cpu = sim_vmx("VMWRITE");
     sim_vmcs *v;
@@ -462,7 +462,7 @@ static void sim_tlb_drop(xvcpu_u32 id, bool physical_too, bool any_root, xvcpu_u
     }
 }
 
-xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp)
+xvcpu_vmx_result xvcpu_invept(xvcpu_u64 type, xvcpu_u64 eptp)
 {
     sim_processor *cpu = sim_vmx("INVEPT");
     const xvcpu_u64 cap = sim_msr_value(cpu, XVCPU_MSR_IA32_VMX_EPT_VPID_CAP);
@@ -485,7 +485,7 @@ xvcpu_vmx_result xvcpui_invept(xvcpu_u64 type, xvcpu_u64 eptp)
     return sim_vmfail(28);
 }
 
-xvcpu_vmx_result xvcpui_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
+xvcpu_vmx_result xvcpu_invvpid(xvcpu_u64 type, xvcpu_u16 vpid, xvcpu_u64 address)
 {
     static const xvcpu_u64 needs[4] = {
         XVCPU_VMX_EPT_VPID_CAP_INVVPID_ADDRESS, XVCPU_VMX_EPT_VPID_CAP_INVVPID_SINGLE,
@@ -1312,11 +1312,11 @@ static void sim_trampoline(sim_processor *cpu, sim_vmcs *v, xvcpu *vcpu)
     const xvcpu_u64 rsp = 0xFFFFC90000010000U + cpu->id * 0x10000U, rip = 0xFFFFFFFF81234560U;
     if (vcpu->host_rsp != rsp) {
         vcpu->host_rsp = rsp;
-        (void)xvcpui_vmwrite(XVCPU_VMCS_HOST_RSP, rsp);
+        (void)xvcpu_vmwrite(XVCPU_VMCS_HOST_RSP, rsp);
     }
     if (vcpu->host_rip != rip) {
         vcpu->host_rip = rip;
-        (void)xvcpui_vmwrite(XVCPU_VMCS_HOST_RIP, rip);
+        (void)xvcpu_vmwrite(XVCPU_VMCS_HOST_RIP, rip);
     }
     if (v->value[SIM_ROW_HOST_RSP] != rsp || v->value[SIM_ROW_HOST_RIP] != rip)
         sim_fail("host_rsp or host_rip claims to be in the VMCS and is not: exit into nowhere");
