@@ -53,6 +53,7 @@
 //   XVCPU_STATIC             in the files that have it: everything static
 //   XVCPU_API                linkage of the public functions, default extern
 //   XVCPU_DEFINITIONS_ONLY   constants and types alone, for those who write the rest themselves
+//   XVCPU_INSTRUCTIONS       the CPU instructions (xvcpu_vmread, ...) without the implementation
 //   XVCPU_CONFIG_HEADER      name of a header with these macros, included first
 //   XVCPU_TEXT_SECTION       section of the trampoline, default ".text.xvcpu"
 //   XVCPU_INTEL_SYNTAX       needed with gcc -masm=intel
@@ -5425,7 +5426,7 @@ XVCPU_API xvcpu_status xvcpu_cpu_disable(xvcpu_cpu *cpu, xvcpu_error *error)
     result = xvcpu_vmxoff();
     if (result != XVCPU_VMX_SUCCEED)
         return xvcpui_fail_vmx(error, result, "VMXOFF");
-    // Only what enable changed goes back: the kernel may have changed other bits since.
+    // What enable set goes back, and nothing else: other bits may have changed since.
     xvcpu_write_cr4(xvcpu_read_cr4() &
                      ~((XVCPU_CR4_VMXE | XVCPU_CR4_OSXSAVE) & ~cpu->saved_cr4));
     if ((cpu->saved_cr0 & XVCPU_CR0_NE) == 0)
@@ -10667,6 +10668,11 @@ static xvcpu_status xvcpui_check_cpu(const xvcpu *vcpu, const xvcpu_cpu *cpu, xv
         return xvcpui_fail(error, XVCPU_STATUS_UNSUPPORTED,
                            "address widths of the virtual CPU on this CPU",
                            (xvcpu_u64)cpu->caps.linear_bits << 8 | cpu->caps.physical_bits, 0);
+    if ((vcpu->ept->capability & ~cpu->caps.ept_vpid) != 0)
+        return xvcpui_fail_msr(error, XVCPU_STATUS_UNSUPPORTED,
+                               "EPT and VPID capabilities on this CPU",
+                               XVCPU_MSR_IA32_VMX_EPT_VPID_CAP, cpu->caps.ept_vpid,
+                               vcpu->ept->capability & ~cpu->caps.ept_vpid);
     if ((vcpu->features & ~cpu->caps.features) != 0)
         return xvcpui_fail(error, XVCPU_STATUS_UNSUPPORTED,
                            "features of the virtual CPU on this CPU", cpu->caps.features,
@@ -11187,6 +11193,17 @@ static xvcpu_action xvcpui_debug_exit(xvcpu *vcpu)
 XVCPUI_INLINE xvcpu_action xvcpui_dispatch(xvcpu *vcpu, xvcpu_exit *exit)
 {
     const xvcpu_u32 reason = exit->reason;
+#ifdef XVCPU_HOST_INTERRUPT
+    // Acknowledged on exit, the interrupt exists nowhere but here: it is handed over before anybody
+    // else sees the exit, with interrupts still off, and exactly once.
+    if (XVCPUI_UNLIKELY(reason == XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT) &&
+        (exit->interruption_info & XVCPU_INTR_INFO_VALID) != 0) {
+        xvcpui_load_host(vcpu);
+        XVCPU_HOST_INTERRUPT(vcpu->context, exit->u.vector);
+        if (!xvcpui_resume_guest(vcpu))
+            return XVCPU_ACTION_RETURN;
+    }
+#endif
     if (reason < XVCPU_EXIT_REASON_COUNT && XVCPUI_UNLIKELY(vcpu->handlers[reason] != 0)) {
         const xvcpu_action action = xvcpui_dispatch_user(vcpu, exit);
         if (action != XVCPU_ACTION_DEFAULT)
@@ -11306,6 +11323,7 @@ XVCPU_API xvcpu_status xvcpu_run(xvcpu *vcpu, xvcpu_error *error)
 {
     xvcpu_error local;
     xvcpu_status status;
+    xvcpu_u64 activity;
     if (!error)
         error = &local;
     status = xvcpui_check_bound(vcpu, error);
@@ -11317,20 +11335,21 @@ XVCPU_API xvcpu_status xvcpu_run(xvcpu *vcpu, xvcpu_error *error)
             return status;
     }
     vcpu->exit.kind = XVCPU_EXIT_PLAIN;
+    // Neither an interrupt nor the preemption timer would end these states: the guest would have
+    // the processor for good.
+    activity = xvcpui_vmcs_read(vcpu, XVCPU_VMCS_GUEST_ACTIVITY_STATE);
+    if (activity == XVCPU_ACTIVITY_WAIT_FOR_SIPI || activity == XVCPU_ACTIVITY_SHUTDOWN)
+        return xvcpui_fail(error, XVCPU_STATUS_INVALID_STATE,
+                           activity == XVCPU_ACTIVITY_SHUTDOWN
+                               ? "the guest is shut down: reset it with a preset"
+                               : "the guest waits for a SIPI: see xvcpu_start_sipi",
+                           activity, 0);
     status = xvcpui_refresh_host(vcpu, error);
     if (status != XVCPU_STATUS_OK)
         return status;
     xvcpui_load_guest(vcpu);
     status = xvcpui_run_guest(vcpu, error);
     xvcpui_load_host(vcpu);
-#ifdef XVCPU_HOST_INTERRUPT
-    // Acknowledged on exit, the interrupt exists nowhere but here: it is handed over at once, with
-    // interrupts still off, and exactly once.
-    if (status == XVCPU_STATUS_OK && vcpu->exit.kind != XVCPU_EXIT_KICKED &&
-        vcpu->exit.reason == XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT &&
-        vcpu->desc.acknowledge_interrupts)
-        XVCPU_HOST_INTERRUPT(vcpu->context, vcpu->exit.u.vector);
-#endif
     return status;
 }
 

@@ -1,5 +1,7 @@
 // What was wrong once, on the simulated processor. Each name says what happened.
 
+static void host_interrupt(unsigned vector);
+#define XVCPU_HOST_INTERRUPT(context, vector) host_interrupt(vector)
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
 
@@ -527,6 +529,94 @@ static void narrower_cpu(void *argument)
     stop();
 }
 
+static void poorer_ept(void *argument)
+{
+    static xvcpu_cpu poor;
+    xvcpu_cpu_desc desc;
+    (void)argument;
+    memset(&desc, 0, sizeof desc);
+    desc.id = 1;
+    start();
+    OK(xvcpu_unbind(&vcpus[0], &error));
+    (void)sim_cpu(1);
+    OK(xvcpu_cpu_enable(&poor, &desc, &error));
+    poor.caps.ept_vpid &= ~(xvcpu_u64)XVCPU_VMX_EPT_VPID_CAP_PAGE_1G;
+    FAILS(xvcpu_bind(&vcpus[0], &poor, &error), UNSUPPORTED);
+    sim_check_equal(error.bits, XVCPU_VMX_EPT_VPID_CAP_PAGE_1G);
+    OK(xvcpu_cpu_disable(&poor, &error));
+    (void)sim_cpu(0);
+    stop();
+}
+
+// -- States no interrupt ends
+
+static void waits_for_sipi(void *argument)
+{
+    (void)argument;
+    start();
+    OK(xvcpu_preset_wait_sipi(&vcpus[0], &error));
+    FAILS(xvcpu_run(&vcpus[0], &error), INVALID_STATE);
+    OK(xvcpu_start_sipi(&vcpus[0], 8, &error));
+    sim_set_guest(guest_vmcall, NULL);
+    run_to(XVCPU_EXIT_REASON_VMCALL);
+    stop();
+}
+
+// -- Capabilities that contradict themselves
+
+static void empty_component(void *argument)
+{
+    sim_cpuid_row *row = sim_cpuid_find(sim_cpu_at(0), XVCPU_CPUID_LEAF_XSAVE, 9);
+    (void)argument;
+    sim_check(row && row->regs.eax != 0);
+    row->regs.eax = 0;
+    start();
+    sim_check_equal(cpu.caps.xcr0_mask & XVCPU_XCR0_PKRU, 0);
+    sim_check((vcpus[0].features & XVCPU_BIT64(XVCPU_FEATURE_PKU)) == 0);
+    stop();
+}
+
+// -- Acknowledged interrupts
+
+static unsigned interrupts_seen, last_vector;
+
+static void host_interrupt(unsigned vector)
+{
+    interrupts_seen++;
+    last_vector = vector;
+    sim_expect_host(0);
+}
+
+static void guest_interrupted(sim_guest *g)
+{
+    if (g->entry == 1)
+        sim_exit_interrupt(g, 0x51);
+    else
+        sim_exit_vmcall(g);
+}
+
+static xvcpu_action takes_it(struct xvcpu *vcpu, xvcpu_exit *exit, void *context)
+{
+    (void)vcpu;
+    (void)exit;
+    (void)context;
+    return XVCPU_ACTION_HANDLED;
+}
+
+static void interrupt_handled(void *argument)
+{
+    (void)argument;
+    wanted.acknowledge_interrupts = 1;
+    interrupts_seen = 0;
+    start();
+    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT, takes_it, NULL, &error));
+    sim_set_guest(guest_interrupted, NULL);
+    run_to(XVCPU_EXIT_REASON_VMCALL);
+    sim_check_equal(interrupts_seen, 1);
+    sim_check_equal(last_vector, 0x51);
+    stop();
+}
+
 // -- List
 
 typedef struct test {
@@ -573,6 +663,11 @@ static test tests[] = {
     {"tigerlake", "bound to a processor with narrower addresses: WRMSR of the guest's would fault",
      narrower_cpu, 0},
     {"nehalem", "no unrestricted guest and LM hidden: could not be bound", bind_32bit_paged_only,
+     0},
+    {NULL, "bound to a processor whose EPT has no 1 GiB pages", poorer_ept, 0},
+    {NULL, "a guest that waits for a SIPI had the processor for good", waits_for_sipi, 0},
+    {"tigerlake", "an XCR0 component without a size was offered", empty_component, 0},
+    {NULL, "an acknowledged interrupt was lost when a handler handled the exit", interrupt_handled,
      0},
 };
 
