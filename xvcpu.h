@@ -45,6 +45,7 @@
 //   XVCPU_MEMSET(to, byte, bytes)
 //   XVCPU_CPU_ID(context)                  if defined, calls on the wrong CPU fail with WRONG_CPU.
 //   XVCPU_HOST_NMI(context)                an NMI ended the run. Default: INT 2, your own handler.
+//                                          Yours has to execute IRET, or NMIs stay blocked.
 //   XVCPU_HOST_INTERRUPT(context, vector)  with desc.acknowledge_interrupts: run your handler.
 //   XVCPU_TRACE_ENTRY(vcpu), XVCPU_TRACE_EXIT(vcpu)   right before entry, right after exit.
 //
@@ -84,6 +85,8 @@
 //   The host's SYSENTER, SYSCALL, TSC_AUX, PAT, EFER and XSS MSRs are read when a virtual CPU is
 //   bound: bind it again after changing one. IA32_DEBUGCTL is 0 after a run unless
 //   desc.restore_debugctl is set (not every emulator lets it be read).
+//   Reloading TR, LDTR and selectors with an RPL writes to the GDT: in a kernel whose GDT is
+//   read-only set XVCPU_LEAVE_DESCRIPTOR_LIMITS, or keep the TSS limit at 67h.
 //   The library itself uses no SSE register.
 //
 // ERRORS
@@ -4015,6 +4018,70 @@ XVCPUI_INLINE void xvcpu_host_nmi(void)
 #define XVCPU_TEXT_SECTION ".text.xvcpu"
 #endif
 
+// Hooks are the user's text: they see names here that nothing of his can have, and no other local.
+XVCPUI_INLINE xvcpu_u64 xvcpui_to_phys(void *xvcpui_context, void *xvcpui_pointer)
+{
+    (void)xvcpui_context;
+    return (xvcpu_u64)XVCPU_VIRT_TO_PHYS(xvcpui_context, xvcpui_pointer);
+}
+
+XVCPUI_INLINE void *xvcpui_to_virt(void *xvcpui_context, xvcpu_u64 xvcpui_physical)
+{
+    (void)xvcpui_context;
+    return (void *)XVCPU_PHYS_TO_VIRT(xvcpui_context, xvcpui_physical);
+}
+
+#ifdef XVCPU_ALLOC_PAGE
+XVCPUI_INLINE void *xvcpui_hook_alloc(void *xvcpui_context)
+{
+    (void)xvcpui_context;
+    return (void *)XVCPU_ALLOC_PAGE(xvcpui_context);
+}
+
+XVCPUI_INLINE void xvcpui_hook_free(void *xvcpui_context, void *xvcpui_page)
+{
+    (void)xvcpui_context;
+    XVCPU_FREE_PAGE(xvcpui_context, xvcpui_page);
+}
+#endif
+
+XVCPUI_INLINE void xvcpui_log(void *xvcpui_context, xvcpu_log_level xvcpui_level,
+                              const char *xvcpui_item, const char *xvcpui_text, xvcpu_u64 xvcpui_a,
+                              xvcpu_u64 xvcpui_b)
+{
+    (void)xvcpui_context;
+    (void)xvcpui_level;
+    (void)xvcpui_item;
+    (void)xvcpui_text;
+    (void)xvcpui_a;
+    (void)xvcpui_b;
+    XVCPU_LOG(xvcpui_context, xvcpui_level, xvcpui_item, xvcpui_text, xvcpui_a, xvcpui_b);
+}
+
+#ifdef XVCPU_CPU_ID
+XVCPUI_INLINE xvcpu_u32 xvcpui_hook_cpu_id(void *xvcpui_context)
+{
+    (void)xvcpui_context;
+    return (xvcpu_u32)XVCPU_CPU_ID(xvcpui_context);
+}
+#endif
+
+#ifdef XVCPU_HOST_NMI
+XVCPUI_INLINE void xvcpui_hook_host_nmi(void *xvcpui_context)
+{
+    (void)xvcpui_context;
+    XVCPU_HOST_NMI(xvcpui_context);
+}
+#endif
+
+#ifdef XVCPU_HOST_INTERRUPT
+XVCPUI_INLINE void xvcpui_hook_host_interrupt(void *xvcpui_context, xvcpu_u8 xvcpui_vector)
+{
+    (void)xvcpui_context;
+    XVCPU_HOST_INTERRUPT(xvcpui_context, xvcpui_vector);
+}
+#endif
+
 // -- Implementation: bits and memory
 
 #define XVCPUI_MAGIC_CPU 0x58435055U  // "XCPU"
@@ -4095,19 +4162,6 @@ static XVCPUI_COLD xvcpu_status xvcpui_fail_msr(xvcpu_error *error, xvcpu_status
 
 // -- Implementation: pages
 
-// A hook need not use its context.
-XVCPUI_INLINE xvcpu_u64 xvcpui_to_phys(void *context, void *pointer)
-{
-    (void)context;
-    return (xvcpu_u64)XVCPU_VIRT_TO_PHYS(context, pointer);
-}
-
-XVCPUI_INLINE void *xvcpui_to_virt(void *context, xvcpu_u64 physical)
-{
-    (void)context;
-    return (void *)XVCPU_PHYS_TO_VIRT(context, physical);
-}
-
 static void xvcpui_pool_init(xvcpu_pool *pool, void *context, const xvcpu_page_supply *supply)
 {
     xvcpu_u32 i;
@@ -4135,7 +4189,7 @@ static void xvcpui_page_free(xvcpu_pool *pool, void *page)
         return;
     }
 #ifdef XVCPU_FREE_PAGE
-    XVCPU_FREE_PAGE(pool->context, page);
+    xvcpui_hook_free(pool->context, page);
 #endif
 }
 
@@ -4151,7 +4205,7 @@ static void *xvcpui_page_alloc(xvcpu_pool *pool, xvcpu_u32 physical_bits, xvcpu_
             pool->free_list = *(void **)page;
     } else {
 #ifdef XVCPU_ALLOC_PAGE
-        page = XVCPU_ALLOC_PAGE(pool->context);
+        page = xvcpui_hook_alloc(pool->context);
 #endif
     }
     if (!page) {
@@ -4242,7 +4296,7 @@ XVCPUI_INLINE xvcpu_bool xvcpui_is_cpu_id(void *context, xvcpu_u32 id)
 {
     (void)context;
 #ifdef XVCPU_CPU_ID
-    return (xvcpu_u32)XVCPU_CPU_ID(context) == id;
+    return xvcpui_hook_cpu_id(context) == id;
 #else
     (void)id;
     return 1;
@@ -5210,43 +5264,42 @@ static void xvcpui_derive(xvcpu *vcpu)
 XVCPU_API void xvcpu_report(const xvcpu_caps *caps, void *context)
 {
     xvcpu_u32 word, i;
-    (void)context; // a log macro need not use it
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "processor", "family, model", caps->family, caps->model);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "processor", "stepping, VMCS revision", caps->stepping,
-              caps->revision);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "addresses", "physical and linear bits", caps->physical_bits,
-              caps->linear_bits);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "IA32_VMX_BASIC", "value, region bytes", caps->basic,
-              caps->region_bytes);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "IA32_VMX_MISC", "value, timer shift", caps->misc,
-              caps->timer_shift);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "CR0", "must be 1, may be 1", caps->cr0_fixed0,
-              caps->cr0_fixed1);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "CR4", "must be 1, may be 1", caps->cr4_fixed0,
-              caps->cr4_fixed1);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "IA32_VMX_EPT_VPID_CAP", "value, VM functions",
-              caps->ept_vpid, caps->vmfunc);
-    XVCPU_LOG(context, XVCPU_LOG_INFO, "XCR0", "supported bits, XSAVE bytes", caps->xcr0_mask,
-              caps->xsave_bytes);
+    xvcpui_log(context, XVCPU_LOG_INFO, "processor", "family, model", caps->family, caps->model);
+    xvcpui_log(context, XVCPU_LOG_INFO, "processor", "stepping, VMCS revision", caps->stepping,
+               caps->revision);
+    xvcpui_log(context, XVCPU_LOG_INFO, "addresses", "physical and linear bits",
+               caps->physical_bits, caps->linear_bits);
+    xvcpui_log(context, XVCPU_LOG_INFO, "IA32_VMX_BASIC", "value, region bytes", caps->basic,
+               caps->region_bytes);
+    xvcpui_log(context, XVCPU_LOG_INFO, "IA32_VMX_MISC", "value, timer shift", caps->misc,
+               caps->timer_shift);
+    xvcpui_log(context, XVCPU_LOG_INFO, "CR0", "must be 1, may be 1", caps->cr0_fixed0,
+               caps->cr0_fixed1);
+    xvcpui_log(context, XVCPU_LOG_INFO, "CR4", "must be 1, may be 1", caps->cr4_fixed0,
+               caps->cr4_fixed1);
+    xvcpui_log(context, XVCPU_LOG_INFO, "IA32_VMX_EPT_VPID_CAP", "value, VM functions",
+               caps->ept_vpid, caps->vmfunc);
+    xvcpui_log(context, XVCPU_LOG_INFO, "XCR0", "supported bits, XSAVE bytes", caps->xcr0_mask,
+               caps->xsave_bytes);
     for (word = 0; word < XVCPU_WORD_COUNT; word++)
         if (caps->controls[word].msr != 0)
-            XVCPU_LOG(context, XVCPU_LOG_INFO, xvcpu_control_word_name((xvcpu_control_word)word),
-                      "must be 1, may be 1", caps->controls[word].must_be_1,
-                      caps->controls[word].may_be_1);
+            xvcpui_log(context, XVCPU_LOG_INFO, xvcpu_control_word_name((xvcpu_control_word)word),
+                       "must be 1, may be 1", caps->controls[word].must_be_1,
+                       caps->controls[word].may_be_1);
     for (i = 0; i < sizeof xvcpui_controls / sizeof xvcpui_controls[0]; i++) {
         const xvcpu_control_caps *controls = &caps->controls[xvcpui_controls[i].word];
         const xvcpu_u64 bit = XVCPU_BIT64(xvcpui_controls[i].bit);
         if ((controls->may_be_1 & bit) != 0)
-            XVCPU_LOG(context, XVCPU_LOG_INFO,
-                      xvcpu_control_name((xvcpu_control_word)xvcpui_controls[i].word,
+            xvcpui_log(context, XVCPU_LOG_INFO,
+                       xvcpu_control_name((xvcpu_control_word)xvcpui_controls[i].word,
                                          xvcpui_controls[i].bit),
-                      "control available: bit, 1 if it cannot be 0", xvcpui_controls[i].bit,
-                      (controls->must_be_1 & bit) != 0);
+                       "control available: bit, 1 if it cannot be 0", xvcpui_controls[i].bit,
+                       (controls->must_be_1 & bit) != 0);
     }
     for (i = 1; i < XVCPU_FEATURE_COUNT; i++)
-        XVCPU_LOG(context, XVCPU_LOG_INFO, xvcpu_feature_name((xvcpu_feature)i),
-                  "guest feature: available, CPUID leaf", (caps->features >> i) & 1U,
-                  xvcpui_feature_rows[i].leaf);
+        xvcpui_log(context, XVCPU_LOG_INFO, xvcpu_feature_name((xvcpu_feature)i),
+                   "guest feature: available, CPUID leaf", (caps->features >> i) & 1U,
+                   xvcpui_feature_rows[i].leaf);
 }
 
 // -- Implementation: VMX on and off
@@ -5379,8 +5432,8 @@ XVCPU_API xvcpu_status xvcpu_cpu_enable(xvcpu_cpu *cpu, const xvcpu_cpu_desc *de
                            "VMXON", cpu->vmxon_pa, 0);
     }
     cpu->enabled = XVCPUI_MAGIC_CPU;
-    XVCPU_LOG(cpu->context, XVCPU_LOG_DEBUG, "xvcpu_cpu_enable", "VMX on: cpu, revision", cpu->id,
-              cpu->caps.revision);
+    xvcpui_log(cpu->context, XVCPU_LOG_DEBUG, "xvcpu_cpu_enable", "VMX on: cpu, revision", cpu->id,
+               cpu->caps.revision);
     return XVCPU_STATUS_OK;
 }
 
@@ -11076,9 +11129,9 @@ static XVCPUI_COLD xvcpu_status xvcpui_entry_vmfail(xvcpu *vcpu, xvcpu_u32 outco
     const char *instruction = vcpu->launched != 0 ? "VMRESUME" : "VMLAUNCH";
     const xvcpu_status status = xvcpui_fail_vmx(error, (xvcpu_vmx_result)outcome, instruction);
     xvcpui_cancel_injection(vcpu);
-    XVCPU_LOG(vcpu->context, XVCPU_LOG_ERROR, instruction,
-              error ? xvcpu_instruction_error_text(error->instruction_error) : "VM-fail", outcome,
-              error ? error->instruction_error : 0);
+    xvcpui_log(vcpu->context, XVCPU_LOG_ERROR, instruction,
+               error ? xvcpu_instruction_error_text(error->instruction_error) : "VM-fail", outcome,
+               error ? error->instruction_error : 0);
     return status;
 }
 
@@ -11094,8 +11147,8 @@ static XVCPUI_COLD xvcpu_status xvcpui_entry_failed(xvcpu *vcpu, xvcpu_error *er
         error->exit_reason = exit->reason_word;
         error->qualification = qualification;
     }
-    XVCPU_LOG(vcpu->context, XVCPU_LOG_ERROR, "VM entry failed",
-              xvcpu_exit_reason_name(exit->reason), exit->reason_word, qualification);
+    xvcpui_log(vcpu->context, XVCPU_LOG_ERROR, "VM entry failed",
+               xvcpu_exit_reason_name(exit->reason), exit->reason_word, qualification);
     return XVCPU_STATUS_ENTRY_FAILED;
 }
 
@@ -11118,7 +11171,7 @@ static XVCPUI_COLD xvcpu_action xvcpui_host_nmi_exit(xvcpu *vcpu)
 {
     xvcpui_load_host(vcpu);
 #ifdef XVCPU_HOST_NMI
-    XVCPU_HOST_NMI(vcpu->context);
+    xvcpui_hook_host_nmi(vcpu->context);
 #else
     // A kernel without an IDT entry for vector 2 gets the exit instead.
     if (vcpu->host.idtr_limit < 16U * 3U - 1U)
@@ -11199,7 +11252,7 @@ XVCPUI_INLINE xvcpu_action xvcpui_dispatch(xvcpu *vcpu, xvcpu_exit *exit)
     if (XVCPUI_UNLIKELY(reason == XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT) &&
         (exit->interruption_info & XVCPU_INTR_INFO_VALID) != 0) {
         xvcpui_load_host(vcpu);
-        XVCPU_HOST_INTERRUPT(vcpu->context, exit->u.vector);
+        xvcpui_hook_host_interrupt(vcpu->context, exit->u.vector);
         if (!xvcpui_resume_guest(vcpu))
             return XVCPU_ACTION_RETURN;
     }
@@ -11373,7 +11426,7 @@ static xvcpu_bool xvcpui_dump_read(const xvcpu *vcpu, xvcpu_u32 field, xvcpu_u64
 static void xvcpui_dump_line(xvcpu *vcpu, const char *item, const char *text, xvcpu_u64 a,
                              xvcpu_u64 b)
 {
-    XVCPU_LOG(vcpu->context, XVCPU_LOG_INFO, item, text, a, b);
+    xvcpui_log(vcpu->context, XVCPU_LOG_INFO, item, text, a, b);
     (void)vcpu, (void)item, (void)text, (void)a, (void)b; // the hook may use none
 }
 
@@ -11419,7 +11472,7 @@ XVCPU_API void xvcpu_dump(xvcpu *vcpu)
     xvcpu_u64 value;
     xvcpu_u32 i;
     if (xvcpui_check_bound(vcpu, &error) != XVCPU_STATUS_OK) {
-        XVCPU_LOG(XVCPUI_NULL, XVCPU_LOG_ERROR, "dump", error.detail, error.status, 0);
+        xvcpui_log(XVCPUI_NULL, XVCPU_LOG_ERROR, "dump", error.detail, error.status, 0);
         return;
     }
     for (i = 0; i < XVCPUI_VMCS_FIELD_COUNT; i++) {

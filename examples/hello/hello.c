@@ -12,6 +12,7 @@
 static const u8 guest_code[] = "\x2e\xac\x84\xc0\x74\x04\xe6\xe9\xeb\xf6\xf4"
                                "Hello from the guest!\n";
 
+static u8 memory[4096] __attribute__((aligned(4096))); // all the guest has
 static xvcpu_cpu cpu;
 static xvcpu_ept ept;
 static xvcpu vcpu;
@@ -20,7 +21,6 @@ static xvcpu_status run_guest(xvcpu_error *error)
 {
     const xvcpu_ept_desc ept_desc = {0};
     xvcpu_desc desc = {0};
-    u8 *memory = page_alloc();
     xvcpu_status status;
 
     memcpy(memory, guest_code, sizeof guest_code);
