@@ -4019,6 +4019,7 @@ XVCPUI_INLINE void xvcpu_host_nmi(void)
 #endif
 
 // Hooks are the user's text: they see names here that nothing of his can have, and no other local.
+// XVCPU_ASSERT alone stands where it is used, for the text of its condition.
 XVCPUI_INLINE xvcpu_u64 xvcpui_to_phys(void *xvcpui_context, void *xvcpui_pointer)
 {
     (void)xvcpui_context;
@@ -4056,6 +4057,18 @@ XVCPUI_INLINE void xvcpui_log(void *xvcpui_context, xvcpu_log_level xvcpui_level
     (void)xvcpui_a;
     (void)xvcpui_b;
     XVCPU_LOG(xvcpui_context, xvcpui_level, xvcpui_item, xvcpui_text, xvcpui_a, xvcpui_b);
+}
+
+XVCPUI_INLINE void xvcpui_trace_entry(xvcpu *xvcpui_vcpu)
+{
+    (void)xvcpui_vcpu;
+    XVCPU_TRACE_ENTRY(xvcpui_vcpu);
+}
+
+XVCPUI_INLINE void xvcpui_trace_exit(xvcpu *xvcpui_vcpu)
+{
+    (void)xvcpui_vcpu;
+    XVCPU_TRACE_EXIT(xvcpui_vcpu);
 }
 
 #ifdef XVCPU_CPU_ID
@@ -11288,9 +11301,9 @@ XVCPUI_INLINE xvcpu_u32 xvcpui_enter_repeatedly(xvcpu *vcpu, xvcpu_u32 plain, xv
     const xvcpu_u64 known = vcpu->ept_generation;
     xvcpu_u32 outcome;
     for (;;) {
-        XVCPU_TRACE_ENTRY(vcpu);
+        xvcpui_trace_entry(vcpu);
         outcome = xvcpui_enter(vcpu);
-        XVCPU_TRACE_EXIT(vcpu);
+        xvcpui_trace_exit(vcpu);
         if (XVCPUI_UNLIKELY(outcome != 0))
             return outcome;
         *word = (xvcpu_u32)xvcpui_vmcs_read(vcpu, XVCPU_VMCS_EXIT_REASON);

@@ -2,8 +2,11 @@
 # The C blocks of docs/api.md compile, and the guide names every function of the API.
 # A block that begins with "static" or "#define" goes to the top of the file, any other becomes the
 # body of a function. Messages of the compiler point into docs/api.md.
+# shellcheck disable=SC2317 # functions that check calls
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/tap.sh
+. tests/tap.sh
 guide=docs/api.md
 out=build/docs
 mkdir -p "$out"
@@ -57,48 +60,40 @@ END
         { print }' "$guide"
 } >>"$out/blocks.c"
 
-n=0
-failed=0
-report() { # STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        head -n 20 "$out/log" | sed 's/^/# /'
-        failed=1
-    fi
+only_c() {
+    local blocks
+    blocks=$(grep -c '^```c$' "$guide")
+    echo "$blocks blocks"
+    [ "$blocks" -ge 20 ] && [ "$blocks" = $(($(grep -c '^```' "$guide") / 2)) ]
 }
+check "the guide has blocks of C code and no others" only_c
 
-blocks=$(grep -c '^```c$' "$guide")
-echo "$blocks blocks" >"$out/log"
-[ "$blocks" -ge 20 ] && [ "$blocks" = $(($(grep -c '^```' "$guide") / 2)) ]
-report $? "the guide has blocks of C code and no others"
+check "they compile without a warning" gcc -std=c11 -ffreestanding -mno-red-zone -Wall -Wextra \
+    -Werror -I. -c "$out/blocks.c" -o "$out/blocks.o"
 
-gcc -std=c11 -ffreestanding -mno-red-zone -Wall -Wextra -Werror -I. -c "$out/blocks.c" \
-    -o "$out/blocks.o" >"$out/log" 2>&1
-report $? "they compile without a warning"
+unnamed() {
+    local name
+    while read -r name; do
+        grep -q "\b$name\b" "$guide" || echo "$name is not in $guide"
+    done <"$out/functions"
+}
+functions() {
+    sed -n '/^\/\/ -- API$/,/^#endif.*XVCPU_DEFINITIONS_ONLY/p' xvcpu.h | sed 's,//.*,,' |
+        grep -o '\bxvcpu_[a-z_]*(' | tr -d '(' | sort -u >"$out/functions"
+    echo "$(wc -l <"$out/functions") functions"
+    [ "$(wc -l <"$out/functions")" -ge 60 ] && nothing unnamed
+}
+check "every function of the API is in the guide" functions
 
-sed -n '/^\/\/ -- API$/,/^#endif.*XVCPU_DEFINITIONS_ONLY/p' xvcpu.h | sed 's,//.*,,' |
-    grep -o '\bxvcpu_[a-z_]*(' | tr -d '(' | sort -u >"$out/functions"
-[ "$(wc -l <"$out/functions")" -ge 60 ]
-status=$?
-while read -r name; do
-    grep -q "\b$name\b" "$guide" || echo "$name is not in $guide"
-done <"$out/functions" >"$out/log"
-[ $status = 0 ] && [ ! -s "$out/log" ]
-report $? "every function of the API is in the guide"
+long_lines() { LC_ALL=C.UTF-8 awk 'length($0) > 100 { print FNR ": " $0 }' "$guide"; }
+check "no line of it is longer than 100 columns" nothing long_lines
 
-LC_ALL=C.UTF-8 awk 'length($0) > 100 { print FNR ": " $0 }' "$guide" >"$out/log"
-[ ! -s "$out/log" ]
-report $? "no line of it is longer than 100 columns"
+dead_links() {
+    grep -o '](#[^)]*)' "$guide" | sed 's/](#\(.*\))/\1/' | while read -r anchor; do
+        sed -n 's/^## *//p' "$guide" | tr '[:upper:] ' '[:lower:]-' | grep -qx "$anchor" ||
+            echo "$anchor"
+    done
+}
+check "every link within it leads to a heading" nothing dead_links
 
-# A link within the guide leads to a heading.
-grep -o '](#[^)]*)' "$guide" | sed 's/](#\(.*\))/\1/' | while read -r anchor; do
-    sed -n 's/^## *//p' "$guide" | tr '[:upper:] ' '[:lower:]-' | grep -qx "$anchor" || echo "$anchor"
-done >"$out/log"
-[ ! -s "$out/log" ]
-report $? "every link within it leads to a heading"
-
-echo "1..$n"
-exit $failed
+done_testing 5

@@ -1,29 +1,12 @@
 #!/usr/bin/env bash
 # The header's own rules: contents, names, symbols, what it does not contain.
+# shellcheck disable=SC2317 # functions that check calls
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/tap.sh
+. tests/tap.sh
 out=build/shape
 mkdir -p "$out"
-n=0
-failed=0
-check() { # NAME COMMAND...
-    local name=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$out/log" 2>&1; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        sed 's/^/# /' "$out/log" | head -n 20
-        failed=1
-    fi
-}
-# Prints what it finds, and fails if that is anything.
-nothing() {
-    "$@" >"$out/found" 2>&1
-    cat "$out/found"
-    [ ! -s "$out/found" ]
-}
 
 contents() {
     sed -n '/^\/\/ CONTENTS/,/^[^/]\|^$/p' xvcpu.h | sed -n 's,^//   ,,p' >"$out/contents"
@@ -31,6 +14,7 @@ contents() {
     [ -s "$out/contents" ] && diff "$out/contents" "$out/markers"
 }
 check "the table of contents is the list of section markers" contents
+# shellcheck disable=SC2016 # $0 is awk's
 check "no line is longer than 100 columns" nothing awk 'length($0) > 100 { print FNR ": " $0 }' xvcpu.h
 check "no tab, no trailing blank" nothing grep -nP '\t| $' xvcpu.h
 check "no standard header is included" nothing grep -nE '^# *include *[<"]' xvcpu.h
@@ -79,5 +63,4 @@ machine() {
 }
 check "no file names a path of one machine" nothing machine
 
-echo "1..$n"
-exit $failed
+done_testing "$tap_count"

@@ -4,21 +4,11 @@
 # shellcheck disable=SC2317 # functions that check calls
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/tap.sh
+. tests/tap.sh
 mkdir -p build/demo
 models=() # in the long run, besides the one of the demo
 [ -z "${XVCPU_LONG:-}" ] || models=(corei7_haswell_4770 tigerlake)
-echo 1..$((10 + ${#models[@]}))
-failed=0
-n=0
-check() { # NAME COMMAND...
-    local name=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then echo "ok $n - $name"; else
-        echo "not ok $n - $name"
-        failed=1
-    fi
-}
 start=$SECONDS
 make --no-print-directory demo >build/demo/output 2>build/demo/errors
 status=$?
@@ -34,7 +24,7 @@ check "exits are counted; the library answers CPUID" has '^CPUID +[1-9][0-9]* +0
 check "ports are left to the VMM" has '^IO_INSTRUCTION +([1-9][0-9]*) +\1 +[1-9][0-9]*$'
 known() { ! grep -q 'unknown MSR' build/demo/output && has '^MSRs refused with #GP: [A-Z]'; }
 check "each MSR it was refused has a name" known
-[ $failed -eq 0 ] || tail -n 30 build/demo/output build/demo/errors | sed 's/^/# /'
+[ "$tap_failed" -eq 0 ] || tail -n 30 build/demo/output build/demo/errors | sed 's/^/# /'
 
 # One line that says what is missing, no panic.
 lacks() { # MODEL WHAT
@@ -43,7 +33,7 @@ lacks() { # MODEL WHAT
         >build/demo/lacks 2>/dev/null || status=$?
     [ "$status" -eq 1 ] && [ "$(wc -l <build/demo/lacks)" -eq 2 ] &&
         head -n 1 build/demo/lacks | grep -q "^linux: this processor has no $2,\? " && return
-    sed 's/^/# /' build/demo/lacks
+    cat build/demo/lacks
     return 1
 }
 check "without EPT it says so" lacks core2_penryn_t9600 EPT
@@ -52,10 +42,10 @@ check "without unrestricted guest it says so" lacks corei5_lynnfield_750 '"unres
 boots() { # MODEL
     examples/kernel/run.sh --model "$1" --timeout 120 --disk build/linux/disk.img build/linux.rom \
         >build/demo/output 2>build/demo/errors && has '^linux: PASS' && return
-    tail -n 30 build/demo/output build/demo/errors | sed 's/^/# /'
+    tail -n 30 build/demo/output build/demo/errors
     return 1
 }
 for model in "${models[@]}"; do
     check "it boots on $model" boots "$model"
 done
-exit $failed
+done_testing $((10 + ${#models[@]}))

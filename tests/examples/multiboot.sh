@@ -4,20 +4,10 @@
 # shellcheck disable=SC2317 # functions that check calls
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/tap.sh
+. tests/tap.sh
 work=build/multiboot
 mkdir -p "$work"
-echo 1..7
-failed=0
-n=0
-check() { # NAME COMMAND...
-    local name=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then echo "ok $n - $name"; else
-        echo "not ok $n - $name"
-        failed=1
-    fi
-}
 # Shown where a test failed.
 : >"$work"/deps.log
 : >"$work"/build.log
@@ -59,6 +49,6 @@ check "the firmware had locked IA32_FEATURE_CONTROL, with VMX on" has 'feature c
 check "the guest's line came out" has 'Hello from the guest!'
 check "the guest halted and the lock is as it was" \
     eval 'has "exit: HLT" && has "feature control after: 0x5"'
-[ $failed -eq 0 ] || tail -n 20 "$work"/deps.log "$work"/build.log "$work"/output "$work"/errors |
+[ "$tap_failed" -eq 0 ] || tail -n 20 "$work"/deps.log "$work"/build.log "$work"/output "$work"/errors |
     sed 's/^/# /'
-exit $failed
+done_testing 7

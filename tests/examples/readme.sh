@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # The README shows the code of examples/hello: the same code, and it builds and prints what it says.
 # With "update" as argument the README's copy is made the same.
+# shellcheck disable=SC2317 # functions that check calls
 set -eu
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/tap.sh
+. tests/tap.sh
 mkdir -p build/readme
 
 # The second block of C code in the README is the whole program.
@@ -19,28 +22,24 @@ if [ "${1:-}" = update ]; then
     exit 0
 fi
 
-echo 1..3
-failed=0
-report() {
-    if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; failed=1; fi
-}
 # Kept at the same depth as the original, so that its includes hold.
 mkdir -p build/readme/examples/hello
 extract >build/readme/hello.c
-status=0
-cmp build/readme/hello.c examples/hello/hello.c >&2 || status=1
-report $status "1 - the README's code is examples/hello/hello.c"
+check "the README's code is examples/hello/hello.c" cmp build/readme/hello.c examples/hello/hello.c
 
 sed "s,\"../kernel/,\"$PWD/examples/kernel/,; s,\"../../xvcpu.h,\"$PWD/xvcpu.h," \
     build/readme/hello.c >build/readme/copy.c
-status=0
-examples/kernel/build.sh build/readme/copy.rom build/readme/copy.c >&2 || status=1
-report $status "2 - the README's code compiles without a warning"
+rm -f build/readme/copy.rom
+check "the README's code compiles without a warning" \
+    examples/kernel/build.sh build/readme/copy.rom build/readme/copy.c -- -Werror
 
-status=0
-examples/kernel/run.sh build/readme/copy.rom >build/readme/output || status=1
 awk '/^It prints:$/ { inside = 1; next } /^## / { inside = 0 } inside && /^    / { print substr($0, 5) }' \
     README.md >build/readme/expected
-grep -v '^KERNEL-EXIT' build/readme/output | diff - build/readme/expected >&2 || status=1
-report $status "3 - it prints what the README says"
-exit $failed
+prints() {
+    local status=0
+    examples/kernel/run.sh build/readme/copy.rom >build/readme/output || status=1
+    grep -v '^KERNEL-EXIT' build/readme/output | diff - build/readme/expected || status=1
+    return $status
+}
+check "it prints what the README says" prints
+done_testing 3

@@ -3,6 +3,7 @@
 
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
+#include "machine.h"
 #include "tap.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -12,27 +13,6 @@
 #define STI XVCPU_INTERRUPTIBILITY_STI
 #define MOV_SS XVCPU_INTERRUPTIBILITY_MOV_SS
 #define NMI_BLOCKED XVCPU_INTERRUPTIBILITY_NMI
-
-static xvcpu_cpu cpu;
-static xvcpu_ept ept;
-static xvcpu vcpu;
-static xvcpu_error error;
-
-#define must(call)                                                                                 \
-    ((call) == XVCPU_STATUS_OK                                                                     \
-         ? (void)0                                                                                 \
-         : sim_fail("%s:%d: %s: %s", __FILE__, __LINE__, #call,                                    \
-                    error.detail ? error.detail : "?"))
-
-static xvcpu_u64 get(xvcpu_u32 field)
-{
-    return sim_vmcs_get(vcpu.vmcs_pa, field);
-}
-
-static void put(xvcpu_u32 field, xvcpu_u64 value)
-{
-    sim_vmcs_set(vcpu.vmcs_pa, field, value);
-}
 
 // The four kinds of code that differ here.
 enum code { REAL, PROTECTED, COMPATIBILITY, LONG };
@@ -77,30 +57,8 @@ static void calm(void)
 
 static void start(void)
 {
-    xvcpu_ept_desc ept_desc;
-    xvcpu_desc desc;
-    memset(&ept_desc, 0, sizeof ept_desc);
-    memset(&desc, 0, sizeof desc);
-    must(xvcpu_cpu_enable(&cpu, NULL, &error));
-    must(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error));
-    desc.ept = &ept;
-    must(xvcpu_create(&vcpu, &desc, &cpu.caps, &error));
-    must(xvcpu_bind(&vcpu, &cpu, &error));
+    machine_start(NULL, 0);
     calm();
-}
-
-static void stop(void)
-{
-    must(xvcpu_destroy(&vcpu, &error));
-    xvcpu_ept_destroy(&ept);
-    must(xvcpu_cpu_disable(&cpu, &error));
-}
-
-static void case_equal(const char *name, const char *what, xvcpu_u64 got, xvcpu_u64 want)
-{
-    if (got != want)
-        sim_fail("%s: %s: got %#llx, want %#llx", name, what, (unsigned long long)got,
-                 (unsigned long long)want);
 }
 
 // Decodes an exit the way xvcpu_run does.

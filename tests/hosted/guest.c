@@ -4,71 +4,16 @@
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
 
+#include "machine.h"
 #include "tap.h"
 
 #define RAM_BYTES 0x10000U
 #define PDPT_GPA 0x2020U // 32-byte aligned, and not page aligned on purpose
 #define FULL 0xFFFFFFFFFFFFFFFFU
 
-static xvcpu_cpu the_cpu;
-static xvcpu_ept the_ept;
-static xvcpu the_vcpu;
-static xvcpu_u8 *ram;
-
-static xvcpu *start_with(const xvcpu_desc *wanted)
+static void start(void)
 {
-    xvcpu_ept_desc ept_desc;
-    xvcpu_desc desc;
-    xvcpu_error error;
-    memset(&ept_desc, 0, sizeof ept_desc);
-    memset(&desc, 0, sizeof desc);
-    if (wanted)
-        desc = *wanted;
-    sim_check_equal(xvcpu_cpu_enable(&the_cpu, NULL, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_ept_create(&the_ept, &ept_desc, &the_cpu.caps, &error), XVCPU_STATUS_OK);
-    ram = sim_ram(RAM_BYTES, 0x10000);
-    sim_check_equal(xvcpu_ept_map(&the_ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX,
-                                  XVCPU_MEMORY_WB, &error),
-                    XVCPU_STATUS_OK);
-    desc.ept = &the_ept;
-    sim_check_equal(xvcpu_create(&the_vcpu, &desc, &the_cpu.caps, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_bind(&the_vcpu, &the_cpu, &error), XVCPU_STATUS_OK);
-    return &the_vcpu;
-}
-
-static xvcpu *start(void)
-{
-    return start_with(NULL);
-}
-
-static void stop(void)
-{
-    xvcpu_error error;
-    sim_check_equal(xvcpu_destroy(&the_vcpu, &error), XVCPU_STATUS_OK);
-    xvcpu_ept_destroy(&the_ept);
-    sim_check_equal(xvcpu_cpu_disable(&the_cpu, &error), XVCPU_STATUS_OK);
-}
-
-static xvcpu_u64 get(xvcpu_reg reg)
-{
-    xvcpu_u64 value = 0;
-    sim_check_equal(xvcpu_get(&the_vcpu, reg, &value, NULL), XVCPU_STATUS_OK);
-    return value;
-}
-
-static void set(xvcpu_reg reg, xvcpu_u64 value)
-{
-    xvcpu_error error;
-    const xvcpu_status status = xvcpu_set(&the_vcpu, reg, value, &error);
-    if (status != XVCPU_STATUS_OK)
-        sim_fail("xvcpu_set(%s, %#llx): %s, bits %#llx", xvcpu_register_name(reg),
-                 (unsigned long long)value, xvcpu_status_name(status),
-                 (unsigned long long)error.bits);
-}
-
-static xvcpu_u64 field(xvcpu_u32 encoding)
-{
-    return sim_vmcs_get(the_vcpu.vmcs_pa, encoding);
+    machine_start(NULL, RAM_BYTES);
 }
 
 static void put_pdptes(xvcpu_u64 a, xvcpu_u64 b, xvcpu_u64 c, xvcpu_u64 d)
@@ -85,16 +30,15 @@ static void vmcall_guest(sim_guest *g)
 // Enters the guest as it is: the simulator makes all the checks of VM entry.
 static void enters(const char *what)
 {
-    xvcpu_error error;
     xvcpu_status status;
     memset(&error, 0, sizeof error);
     sim_set_guest(vmcall_guest, NULL);
-    status = xvcpu_run(&the_vcpu, &error);
-    ok(status == XVCPU_STATUS_OK && the_vcpu.exit.reason == XVCPU_EXIT_REASON_VMCALL,
+    status = xvcpu_run(&vcpu, &error);
+    ok(status == XVCPU_STATUS_OK && vcpu.exit.reason == XVCPU_EXIT_REASON_VMCALL,
        "%s: VM entry takes it", what);
     if (status != XVCPU_STATUS_OK)
         diag("%s, rule %s", xvcpu_status_name(status), sim_verdict());
-    the_vcpu.exit.answer = XVCPU_ANSWER_NONE;
+    vcpu.exit.answer = XVCPU_ANSWER_NONE;
 }
 
 // -- Presets
@@ -108,7 +52,8 @@ static void expect(const char *what, const expectation *rows, xvcpu_u32 count)
 {
     xvcpu_u32 i;
     for (i = 0; i < count; i++)
-        is_hex(get(rows[i].reg), rows[i].value, "%s: %s", what, xvcpu_register_name(rows[i].reg));
+        is_hex(get_reg(rows[i].reg), rows[i].value, "%s: %s", what,
+               xvcpu_register_name(rows[i].reg));
 }
 
 #define COUNT(array) ((xvcpu_u32)(sizeof(array) / sizeof(array)[0]))
@@ -138,21 +83,21 @@ static void test_reset(void *unused)
     start();
     expect("T30 state after reset", rows, COUNT(rows));
     signature = sim_cpuid_find(sim_this_cpu(), 1, 0)->regs;
-    is_hex(get(XVCPU_REG_RDX), signature.eax, "reset: EDX is the processor's signature");
+    is_hex(get_reg(XVCPU_REG_RDX), signature.eax, "reset: EDX is the processor's signature");
     enters("reset");
     // Everything a guest could have left behind goes away.
-    set(XVCPU_REG_RAX, 5);
-    set(XVCPU_REG_LSTAR, 0xFFFF800000000000);
-    set(XVCPU_REG_DR0, 5);
-    set(XVCPU_REG_CR8, 3);
-    set(XVCPU_REG_PAT, 0);
-    the_vcpu.mtrr_def_type = 6;
-    (void)xvcpu_raise_interrupt(&the_vcpu, 40, NULL);
-    sim_check_equal(xvcpu_preset_reset(&the_vcpu, NULL), XVCPU_STATUS_OK);
+    set_reg(XVCPU_REG_RAX, 5);
+    set_reg(XVCPU_REG_LSTAR, 0xFFFF800000000000);
+    set_reg(XVCPU_REG_DR0, 5);
+    set_reg(XVCPU_REG_CR8, 3);
+    set_reg(XVCPU_REG_PAT, 0);
+    vcpu.mtrr_def_type = 6;
+    (void)xvcpu_raise_interrupt(&vcpu, 40, NULL);
+    sim_check_equal(xvcpu_preset_reset(&vcpu, NULL), XVCPU_STATUS_OK);
     expect("reset again", rows, COUNT(rows));
-    is_hex(the_vcpu.mtrr_def_type, 0, "reset again: MTRRs off");
-    ok(!xvcpu_has_event(&the_vcpu), "reset again: no event waits");
-    ok(xvcpu_get_mode(&the_vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_REAL,
+    is_hex(vcpu.mtrr_def_type, 0, "reset again: MTRRs off");
+    ok(!xvcpu_has_event(&vcpu), "reset again: no event waits");
+    ok(xvcpu_get_mode(&vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_REAL,
        "reset: real mode");
     stop();
 }
@@ -174,75 +119,72 @@ static void test_presets(void *unused)
         {XVCPU_REG_CS_RIGHTS, 0xA09B},  {XVCPU_REG_RIP, 0xFFFFFFFF80000000},
         {XVCPU_REG_RSP, 0x8000}};
     xvcpu_cpu_mode mode;
-    xvcpu_error error;
     (void)unused;
     start();
-    sim_check_equal(xvcpu_preset_real(&the_vcpu, 0x07C0, 0x10, &error), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_preset_real(&vcpu, 0x07C0, 0x10, &error), XVCPU_STATUS_OK);
     expect("real", real, COUNT(real));
     enters("real");
-    sim_check_equal(xvcpu_preset_protected(&the_vcpu, 0x100000, 0x9000, &error), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_preset_protected(&vcpu, 0x100000, 0x9000, &error), XVCPU_STATUS_OK);
     expect("protected", protect, COUNT(protect));
     enters("protected");
-    ok(xvcpu_get_mode(&the_vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_PROTECTED,
+    ok(xvcpu_get_mode(&vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_PROTECTED,
        "protected: mode");
-    sim_check_equal(xvcpu_preset_long(&the_vcpu, 0x3000, 0xFFFFFFFF80000000, 0x8000, &error),
+    sim_check_equal(xvcpu_preset_long(&vcpu, 0x3000, 0xFFFFFFFF80000000, 0x8000, &error),
                     XVCPU_STATUS_OK);
     expect("long", longs, COUNT(longs));
     enters("long");
-    ok(xvcpu_get_mode(&the_vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_64BIT,
+    ok(xvcpu_get_mode(&vcpu, &mode, NULL) == XVCPU_STATUS_OK && mode == XVCPU_MODE_64BIT,
        "long: mode");
-    ok((field(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) != 0,
+    ok((get(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) != 0,
        "T31 long: IA-32e mode control is on");
     // From 64-bit mode back to the start: nothing of it may stay.
-    sim_check_equal(xvcpu_preset_real(&the_vcpu, 0x07C0, 0x10, &error), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_preset_real(&vcpu, 0x07C0, 0x10, &error), XVCPU_STATUS_OK);
     expect("real after long", real, COUNT(real));
-    is_hex(get(XVCPU_REG_EFER), 0, "T31 real after long: EFER");
-    ok((field(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) == 0,
+    is_hex(get_reg(XVCPU_REG_EFER), 0, "T31 real after long: EFER");
+    ok((get(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) == 0,
        "T31 real after long: IA-32e mode control is off");
     enters("real after long");
-    ok(xvcpu_preset_long(&the_vcpu, FULL << 52, 0, 0, &error) == XVCPU_STATUS_BAD_VALUE &&
+    ok(xvcpu_preset_long(&vcpu, FULL << 52, 0, 0, &error) == XVCPU_STATUS_BAD_VALUE &&
            error.bits == FULL << 52,
        "long: CR3 beyond the physical addresses is refused, with its bits");
-    ok(xvcpu_preset_long(&the_vcpu, 0, 0x800000000000, 0, &error) == XVCPU_STATUS_BAD_VALUE,
+    ok(xvcpu_preset_long(&vcpu, 0, 0x800000000000, 0, &error) == XVCPU_STATUS_BAD_VALUE,
        "long: RIP that is not canonical is refused");
-    is_hex(get(XVCPU_REG_RIP), 0x10, "long: a refusal changes nothing");
+    is_hex(get_reg(XVCPU_REG_RIP), 0x10, "long: a refusal changes nothing");
     stop();
 }
 
 static void test_sipi(void *unused)
 {
-    xvcpu_error error;
     (void)unused;
     start();
-    ok(xvcpu_start_sipi(&the_vcpu, 0x9A, &error) == XVCPU_STATUS_INVALID_STATE,
+    ok(xvcpu_start_sipi(&vcpu, 0x9A, &error) == XVCPU_STATUS_INVALID_STATE,
        "SIPI: refused unless the virtual CPU waits for one");
-    set(XVCPU_REG_SYSENTER_CS, 0x55);
-    set(XVCPU_REG_PAT, 0x0606060606060606);
-    set(XVCPU_REG_RBX, 7);
-    the_vcpu.mtrr_def_type = 0x806;
-    sim_check_equal(xvcpu_preset_wait_sipi(&the_vcpu, &error), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_ACTIVITY), XVCPU_ACTIVITY_WAIT_FOR_SIPI, "INIT: waits for SIPI");
-    is_hex(get(XVCPU_REG_RBX), 0, "INIT: RBX");
-    is_hex(get(XVCPU_REG_SYSENTER_CS), 0x55, "INIT keeps MSRs");
-    is_hex(get(XVCPU_REG_PAT), 0x0606060606060606, "INIT keeps PAT");
-    is_hex(the_vcpu.mtrr_def_type, 0x806, "INIT keeps MTRRs");
-    sim_check_equal(xvcpu_start_sipi(&the_vcpu, 0x9A, &error), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_CS), 0x9A00, "SIPI: CS");
-    is_hex(get(XVCPU_REG_CS_BASE), 0x9A000, "SIPI: CS base");
-    is_hex(get(XVCPU_REG_RIP), 0, "SIPI: RIP");
-    is_hex(get(XVCPU_REG_ACTIVITY), XVCPU_ACTIVITY_ACTIVE, "SIPI: active");
+    set_reg(XVCPU_REG_SYSENTER_CS, 0x55);
+    set_reg(XVCPU_REG_PAT, 0x0606060606060606);
+    set_reg(XVCPU_REG_RBX, 7);
+    vcpu.mtrr_def_type = 0x806;
+    sim_check_equal(xvcpu_preset_wait_sipi(&vcpu, &error), XVCPU_STATUS_OK);
+    is_hex(get_reg(XVCPU_REG_ACTIVITY), XVCPU_ACTIVITY_WAIT_FOR_SIPI, "INIT: waits for SIPI");
+    is_hex(get_reg(XVCPU_REG_RBX), 0, "INIT: RBX");
+    is_hex(get_reg(XVCPU_REG_SYSENTER_CS), 0x55, "INIT keeps MSRs");
+    is_hex(get_reg(XVCPU_REG_PAT), 0x0606060606060606, "INIT keeps PAT");
+    is_hex(vcpu.mtrr_def_type, 0x806, "INIT keeps MTRRs");
+    sim_check_equal(xvcpu_start_sipi(&vcpu, 0x9A, &error), XVCPU_STATUS_OK);
+    is_hex(get_reg(XVCPU_REG_CS), 0x9A00, "SIPI: CS");
+    is_hex(get_reg(XVCPU_REG_CS_BASE), 0x9A000, "SIPI: CS base");
+    is_hex(get_reg(XVCPU_REG_RIP), 0, "SIPI: RIP");
+    is_hex(get_reg(XVCPU_REG_ACTIVITY), XVCPU_ACTIVITY_ACTIVE, "SIPI: active");
     enters("SIPI");
     stop();
 }
 
 static void test_no_sipi_state(void *unused)
 {
-    xvcpu_error error;
     (void)unused;
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_MISC, sim_msr_get(XVCPU_MSR_IA32_VMX_MISC) &
                                                  ~XVCPU_VMX_MISC_ACTIVITY_WAIT_FOR_SIPI);
     start();
-    ok(xvcpu_preset_wait_sipi(&the_vcpu, &error) == XVCPU_STATUS_UNSUPPORTED &&
+    ok(xvcpu_preset_wait_sipi(&vcpu, &error) == XVCPU_STATUS_UNSUPPORTED &&
            error.msr == XVCPU_MSR_IA32_VMX_MISC,
        "INIT: UNSUPPORTED where the activity state is missing");
     stop();
@@ -250,22 +192,21 @@ static void test_no_sipi_state(void *unused)
 
 static void test_no_unrestricted_guest(void *unused)
 {
-    xvcpu_error error;
     (void)unused;
     sim_control_remove_all(XVCPU_WORD_PROC2, XVCPU_PROC2_UNRESTRICTED_GUEST);
     start();
-    ok(xvcpu_preset_real(&the_vcpu, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED &&
+    ok(xvcpu_preset_real(&vcpu, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED &&
            error.bits == XVCPU_PROC2_UNRESTRICTED_GUEST,
        "restricted: no real mode, with the control's name");
-    ok(xvcpu_preset_reset(&the_vcpu, &error) == XVCPU_STATUS_UNSUPPORTED, "restricted: no reset");
-    ok(xvcpu_preset_protected(&the_vcpu, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED,
+    ok(xvcpu_preset_reset(&vcpu, &error) == XVCPU_STATUS_UNSUPPORTED, "restricted: no reset");
+    ok(xvcpu_preset_protected(&vcpu, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED,
        "restricted: no protected mode without paging");
-    sim_check_equal(xvcpu_preset_long(&the_vcpu, 0x3000, 0x1000, 0, &error), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_preset_long(&vcpu, 0x3000, 0x1000, 0, &error), XVCPU_STATUS_OK);
     enters("restricted, long");
-    set(XVCPU_REG_CS_RIGHTS, 0xC09B);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR0, 0x31, &error) == XVCPU_STATUS_UNSUPPORTED,
+    set_reg(XVCPU_REG_CS_RIGHTS, 0xC09B);
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR0, 0x31, &error) == XVCPU_STATUS_UNSUPPORTED,
        "restricted: CR0.PG cannot be cleared");
-    is_hex(get(XVCPU_REG_CR0), 0x80010033, "restricted: CR0 is unchanged");
+    is_hex(get_reg(XVCPU_REG_CR0), 0x80010033, "restricted: CR0 is unchanged");
     stop();
 }
 
@@ -276,30 +217,29 @@ static void test_shadows(void *unused)
     xvcpu_u64 real;
     (void)unused;
     start();
-    real = field(XVCPU_VMCS_GUEST_CR0);
-    is_hex(get(XVCPU_REG_CR0) & (XVCPU_CR0_CD | XVCPU_CR0_NW), XVCPU_CR0_CD | XVCPU_CR0_NW,
+    real = get(XVCPU_VMCS_GUEST_CR0);
+    is_hex(get_reg(XVCPU_REG_CR0) & (XVCPU_CR0_CD | XVCPU_CR0_NW), XVCPU_CR0_CD | XVCPU_CR0_NW,
            "T26 the guest reads CD and NW as set");
     is_hex(real & (XVCPU_CR0_CD | XVCPU_CR0_NW), 0, "T26 CD and NW never reach the register");
-    ok((real & XVCPU_CR0_NE) != 0 && (get(XVCPU_REG_CR0) & XVCPU_CR0_NE) == 0,
+    ok((real & XVCPU_CR0_NE) != 0 && (get_reg(XVCPU_REG_CR0) & XVCPU_CR0_NE) == 0,
        "T1 NE is 1 in the register and 0 for the guest");
-    ok((field(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_VMXE) != 0 &&
-           (get(XVCPU_REG_CR4) & XVCPU_CR4_VMXE) == 0,
+    ok((get(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_VMXE) != 0 &&
+           (get_reg(XVCPU_REG_CR4) & XVCPU_CR4_VMXE) == 0,
        "T39 VMXE is 1 in the register and 0 for the guest");
     ok((sim_this_cpu()->cr4 & XVCPU_CR4_MCE) != 0 &&
-           (field(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_MCE) != 0 &&
-           (get(XVCPU_REG_CR4) & XVCPU_CR4_MCE) == 0,
+           (get(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_MCE) != 0 &&
+           (get_reg(XVCPU_REG_CR4) & XVCPU_CR4_MCE) == 0,
        "MCE in the register is the host's, for the guest its own");
-    set(XVCPU_REG_CR4, XVCPU_CR4_MCE | XVCPU_CR4_OSXSAVE);
-    ok((get(XVCPU_REG_CR4) & XVCPU_CR4_MCE) != 0, "the guest sees the MCE it set");
-    ok(the_vcpu.osxsave, "OSXSAVE is mirrored for CPUID");
-    set(XVCPU_REG_CR4, 0);
-    ok(!the_vcpu.osxsave, "and so is its end");
-    set(XVCPU_REG_CR0, XVCPU_CR0_ET | XVCPU_CR0_TS);
-    is_hex(field(XVCPU_VMCS_GUEST_CR0) & XVCPU_CR0_TS, XVCPU_CR0_TS,
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_MCE | XVCPU_CR4_OSXSAVE);
+    ok((get_reg(XVCPU_REG_CR4) & XVCPU_CR4_MCE) != 0, "the guest sees the MCE it set");
+    ok(vcpu.osxsave, "OSXSAVE is mirrored for CPUID");
+    set_reg(XVCPU_REG_CR4, 0);
+    ok(!vcpu.osxsave, "and so is its end");
+    set_reg(XVCPU_REG_CR0, XVCPU_CR0_ET | XVCPU_CR0_TS);
+    is_hex(get(XVCPU_VMCS_GUEST_CR0) & XVCPU_CR0_TS, XVCPU_CR0_TS,
            "a bit the guest owns is in the register");
-    sim_vmcs_set(the_vcpu.vmcs_pa, XVCPU_VMCS_GUEST_CR0,
-                 field(XVCPU_VMCS_GUEST_CR0) & ~XVCPU_CR0_TS);
-    is_hex(get(XVCPU_REG_CR0) & XVCPU_CR0_TS, 0, "and is read from there");
+    put(XVCPU_VMCS_GUEST_CR0, get(XVCPU_VMCS_GUEST_CR0) & ~XVCPU_CR0_TS);
+    is_hex(get_reg(XVCPU_REG_CR0) & XVCPU_CR0_TS, 0, "and is read from there");
     stop();
 }
 
@@ -309,10 +249,10 @@ static void test_host_without_mce(void *unused)
     sim_this_cpu()->cr4 &= ~XVCPU_CR4_MCE;
     sim_snapshot();
     start();
-    set(XVCPU_REG_CR4, XVCPU_CR4_MCE);
-    is_hex(field(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_MCE, 0,
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_MCE);
+    is_hex(get(XVCPU_VMCS_GUEST_CR4) & XVCPU_CR4_MCE, 0,
            "MCE stays off in the register where the host has it off");
-    ok((get(XVCPU_REG_CR4) & XVCPU_CR4_MCE) != 0, "and the guest sees its own");
+    ok((get_reg(XVCPU_REG_CR4) & XVCPU_CR4_MCE) != 0, "and the guest sees its own");
     stop();
 }
 
@@ -340,21 +280,21 @@ static void go(base_state state)
 {
     put_pdptes(0x4001, 0x5001, 0, 0x6001);
     if (state >= COMPATIBILITY) {
-        sim_check_equal(xvcpu_preset_long(&the_vcpu, 0x3000, 0x1000, 0, NULL), XVCPU_STATUS_OK);
+        sim_check_equal(xvcpu_preset_long(&vcpu, 0x3000, 0x1000, 0, NULL), XVCPU_STATUS_OK);
         if (state != LONG)
-            set(XVCPU_REG_CS_RIGHTS, 0xC09B);
+            set_reg(XVCPU_REG_CS_RIGHTS, 0xC09B);
         if (state == LONG_PCID)
-            set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE);
+            set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE);
         return;
     }
-    sim_check_equal(xvcpu_preset_protected(&the_vcpu, 0x1000, 0, NULL), XVCPU_STATUS_OK);
-    set(XVCPU_REG_CR3, PDPT_GPA);
+    sim_check_equal(xvcpu_preset_protected(&vcpu, 0x1000, 0, NULL), XVCPU_STATUS_OK);
+    set_reg(XVCPU_REG_CR3, PDPT_GPA);
     if (state == UNPAGED_LME || state == UNPAGED_LME_PAE)
-        set(XVCPU_REG_EFER, XVCPU_EFER_LME);
+        set_reg(XVCPU_REG_EFER, XVCPU_EFER_LME);
     if (state == UNPAGED_LME_PAE || state == PAGED_PAE)
-        set(XVCPU_REG_CR4, XVCPU_CR4_PAE);
+        set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE);
     if (state == PAGED_32 || state == PAGED_PAE)
-        set(XVCPU_REG_CR0, PE | PG | ET);
+        set_reg(XVCPU_REG_CR0, PE | PG | ET);
 }
 
 typedef struct cr_row {
@@ -405,23 +345,23 @@ static void check_rows(const char *trap, xvcpu_reg reg, const cr_row *rows, xvcp
 {
     xvcpu_u32 i;
     for (i = 0; i < count; i++) {
-        xvcpu_error error;
         xvcpu_u64 before, cr3, efer;
         xvcpu_status status;
         memset(&error, 0, sizeof error);
         go(rows[i].from);
-        before = get(reg);
-        cr3 = get(XVCPU_REG_CR3);
-        efer = get(XVCPU_REG_EFER);
-        status = xvcpu_set(&the_vcpu, reg, rows[i].value, &error);
+        before = get_reg(reg);
+        cr3 = get_reg(XVCPU_REG_CR3);
+        efer = get_reg(XVCPU_REG_EFER);
+        status = xvcpu_set(&vcpu, reg, rows[i].value, &error);
         if (rows[i].bad == 0) {
-            ok(status == XVCPU_STATUS_OK && get(reg) == rows[i].value, "%s %s: %s", trap,
+            ok(status == XVCPU_STATUS_OK && get_reg(reg) == rows[i].value, "%s %s: %s", trap,
                xvcpu_register_name(reg), rows[i].what);
             enters(rows[i].what);
         } else {
             ok(status == XVCPU_STATUS_BAD_VALUE && error.bits == rows[i].bad, "%s %s: %s refused",
                trap, xvcpu_register_name(reg), rows[i].what);
-            ok(get(reg) == before && get(XVCPU_REG_CR3) == cr3 && get(XVCPU_REG_EFER) == efer,
+            ok(get_reg(reg) == before && get_reg(XVCPU_REG_CR3) == cr3 &&
+                   get_reg(XVCPU_REG_EFER) == efer,
                "%s %s: %s changed nothing", trap, xvcpu_register_name(reg), rows[i].what);
         }
         if ((status == XVCPU_STATUS_OK) != (rows[i].bad == 0))
@@ -437,26 +377,25 @@ static void test_control_registers(void *unused)
     check_rows("T60", XVCPU_REG_CR0, cr0_rows, COUNT(cr0_rows));
     check_rows("T61", XVCPU_REG_CR4, cr4_rows, COUNT(cr4_rows));
     go(UNPAGED);
-    set(XVCPU_REG_CR3, 0);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR4, XVCPU_CR4_PCIDE, NULL) == XVCPU_STATUS_BAD_VALUE,
+    set_reg(XVCPU_REG_CR3, 0);
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR4, XVCPU_CR4_PCIDE, NULL) == XVCPU_STATUS_BAD_VALUE,
        "T61 PCIDE outside IA-32e mode is refused, whatever CR3 holds");
     // PCIDE may only be set with an empty PCID in CR3.
     go(LONG);
-    set(XVCPU_REG_CR3, 0x3001);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE, NULL) ==
+    set_reg(XVCPU_REG_CR3, 0x3001);
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE, NULL) ==
            XVCPU_STATUS_BAD_VALUE,
        "T61 PCIDE with bits 11:0 of CR3 set is refused");
     // SDM "Initializing IA-32e Mode": CS.L and a 16-bit TSS.
     go(UNPAGED_LME_PAE);
-    set(XVCPU_REG_CS_RIGHTS, 0xA09B);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR0, PE | PG | ET, NULL) == XVCPU_STATUS_BAD_VALUE,
+    set_reg(XVCPU_REG_CS_RIGHTS, 0xA09B);
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR0, PE | PG | ET, NULL) == XVCPU_STATUS_BAD_VALUE,
        "T60 PG with LME and CS.L is refused");
     go(UNPAGED_LME_PAE);
-    set(XVCPU_REG_TR_RIGHTS, 0x83);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR0, PE | PG | ET, NULL) == XVCPU_STATUS_BAD_VALUE,
+    set_reg(XVCPU_REG_TR_RIGHTS, 0x83);
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR0, PE | PG | ET, NULL) == XVCPU_STATUS_BAD_VALUE,
        "T60 PG with LME and a 16-bit TSS is refused");
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR0, PE | ET | XVCPU_BIT64(6), NULL) ==
-           XVCPU_STATUS_BAD_VALUE,
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR0, PE | ET | XVCPU_BIT64(6), NULL) == XVCPU_STATUS_BAD_VALUE,
        "a bit of CR0 that does not exist is refused");
     stop();
 }
@@ -467,32 +406,31 @@ static void test_long_and_back(void *unused)
     (void)unused;
     start();
     go(UNPAGED_LME_PAE);
-    is_hex(get(XVCPU_REG_EFER), XVCPU_EFER_LME, "T31 before: LME without LMA");
-    the_vcpu.flush_vpid = 0;
-    set(XVCPU_REG_CR0, PE | PG | ET);
-    is_hex(get(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_LMA, "T31 in: EFER.LMA");
-    ok((field(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) != 0, "T31 in: the control");
-    ok(the_vcpu.flush_vpid, "paging on: translations are dropped");
+    is_hex(get_reg(XVCPU_REG_EFER), XVCPU_EFER_LME, "T31 before: LME without LMA");
+    vcpu.flush_vpid = 0;
+    set_reg(XVCPU_REG_CR0, PE | PG | ET);
+    is_hex(get_reg(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_LMA, "T31 in: EFER.LMA");
+    ok((get(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) != 0, "T31 in: the control");
+    ok(vcpu.flush_vpid, "paging on: translations are dropped");
     enters("T31 in");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_EFER, 0, NULL), XVCPU_STATUS_BAD_VALUE,
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_EFER, 0, NULL), XVCPU_STATUS_BAD_VALUE,
            "T63 EFER.LME cannot change with paging on");
-    set(XVCPU_REG_EFER, XVCPU_EFER_LME | XVCPU_EFER_NXE);
-    is_hex(get(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_LMA | XVCPU_EFER_NXE,
+    set_reg(XVCPU_REG_EFER, XVCPU_EFER_LME | XVCPU_EFER_NXE);
+    is_hex(get_reg(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_LMA | XVCPU_EFER_NXE,
            "EFER.LMA is not software's to write");
-    set(XVCPU_REG_CR0, PE | ET);
-    is_hex(get(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_NXE, "T31 out: EFER.LMA");
-    ok((field(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) == 0, "T31 out: the control");
+    set_reg(XVCPU_REG_CR0, PE | ET);
+    is_hex(get_reg(XVCPU_REG_EFER), XVCPU_EFER_LME | XVCPU_EFER_NXE, "T31 out: EFER.LMA");
+    ok((get(XVCPU_VMCS_CTRL_ENTRY) & XVCPU_ENTRY_IA32E_GUEST) == 0, "T31 out: the control");
     enters("T31 out");
-    set(XVCPU_REG_EFER, 0);
-    set(XVCPU_REG_CR0, PE | PG | ET);
-    is_hex(get(XVCPU_REG_EFER), 0, "T31 paging without LME leaves EFER alone");
+    set_reg(XVCPU_REG_EFER, 0);
+    set_reg(XVCPU_REG_CR0, PE | PG | ET);
+    is_hex(get_reg(XVCPU_REG_EFER), 0, "T31 paging without LME leaves EFER alone");
     // T32: what an exit stored in the VMCS counts, not what was written there before.
-    sim_check_equal(xvcpu_preset_long(&the_vcpu, 0x3000, 0x1000, 0, NULL), XVCPU_STATUS_OK);
-    sim_vmcs_set(the_vcpu.vmcs_pa, XVCPU_VMCS_GUEST_EFER, XVCPU_EFER_LME);
-    sim_vmcs_set(the_vcpu.vmcs_pa, XVCPU_VMCS_CTRL_ENTRY,
-                 field(XVCPU_VMCS_CTRL_ENTRY) & ~XVCPU_ENTRY_IA32E_GUEST);
-    is_hex(get(XVCPU_REG_EFER), XVCPU_EFER_LME, "T32 EFER is re-read");
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_PROTECTED, "T32 the mode is re-read");
+    sim_check_equal(xvcpu_preset_long(&vcpu, 0x3000, 0x1000, 0, NULL), XVCPU_STATUS_OK);
+    put(XVCPU_VMCS_GUEST_EFER, XVCPU_EFER_LME);
+    put(XVCPU_VMCS_CTRL_ENTRY, get(XVCPU_VMCS_CTRL_ENTRY) & ~XVCPU_ENTRY_IA32E_GUEST);
+    is_hex(get_reg(XVCPU_REG_EFER), XVCPU_EFER_LME, "T32 EFER is re-read");
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_PROTECTED, "T32 the mode is re-read");
     stop();
 }
 
@@ -516,49 +454,49 @@ static void test_pdptes(void *unused)
     (void)unused;
     start();
     go(UNPAGED);
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0, "T34 before paging: not loaded");
-    set(XVCPU_REG_CR0, PE | PG | ET);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0x4001, "T34 CR0.PG loads entry 0");
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE1), 0x5001, "T34 CR0.PG loads entry 1");
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE2), 0, "T34 CR0.PG loads entry 2");
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE3), 0x6001, "T34 CR0.PG loads entry 3");
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0, "T34 before paging: not loaded");
+    set_reg(XVCPU_REG_CR0, PE | PG | ET);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0x4001, "T34 CR0.PG loads entry 0");
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE1), 0x5001, "T34 CR0.PG loads entry 1");
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE2), 0, "T34 CR0.PG loads entry 2");
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE3), 0x6001, "T34 CR0.PG loads entry 3");
     enters("T34 PAE paging");
     put_pdptes(0x7001, 0, 0, 0);
-    set(XVCPU_REG_CR0, PE | PG | ET | XVCPU_CR0_TS);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0x4001, "T34 another bit of CR0 does not");
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PGE);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0x7001, "T34 CR4.PGE does");
+    set_reg(XVCPU_REG_CR0, PE | PG | ET | XVCPU_CR0_TS);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0x4001, "T34 another bit of CR0 does not");
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PGE);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0x7001, "T34 CR4.PGE does");
     put_pdptes(0x8001, 0, 0, 0);
-    set(XVCPU_REG_CR3, PDPT_GPA);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0x8001, "T34 CR3 does");
-    set(XVCPU_REG_CR4, 0);
+    set_reg(XVCPU_REG_CR3, PDPT_GPA);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0x8001, "T34 CR3 does");
+    set_reg(XVCPU_REG_CR4, 0);
     put_pdptes(0x9001, 0, 0, 0);
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE);
-    is_hex(field(XVCPU_VMCS_GUEST_PDPTE0), 0x9001, "T34 CR4.PAE does");
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE);
+    is_hex(get(XVCPU_VMCS_GUEST_PDPTE0), 0x9001, "T34 CR4.PAE does");
     for (i = 0; i < COUNT(rows); i++) {
         for (n = 0; n < 4; n++) {
             xvcpu_u64 entries[4] = {0, 0, 0, 0};
             xvcpu_status status;
             entries[n] = rows[i].entry;
             put_pdptes(entries[0], entries[1], entries[2], entries[3]);
-            sim_vmcs_set(the_vcpu.vmcs_pa, XVCPU_VMCS_GUEST_PDPTE0, 0xA001);
-            status = xvcpu_set(&the_vcpu, XVCPU_REG_CR3, PDPT_GPA, NULL);
-            ok(rows[i].good ? status == XVCPU_STATUS_OK
-                            : status == XVCPU_STATUS_BAD_VALUE &&
-                                  field(XVCPU_VMCS_GUEST_PDPTE0) == 0xA001,
+            put(XVCPU_VMCS_GUEST_PDPTE0, 0xA001);
+            status = xvcpu_set(&vcpu, XVCPU_REG_CR3, PDPT_GPA, NULL);
+            ok(rows[i].good
+                   ? status == XVCPU_STATUS_OK
+                   : status == XVCPU_STATUS_BAD_VALUE && get(XVCPU_VMCS_GUEST_PDPTE0) == 0xA001,
                "T34 entry %u: %s", n, rows[i].what);
         }
     }
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR3, 0x40000000, NULL) == XVCPU_STATUS_BAD_VALUE,
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR3, 0x40000000, NULL) == XVCPU_STATUS_BAD_VALUE,
        "T34 entries outside of the guest's memory");
     put_pdptes(3, 0, 0, 0);
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PSE, NULL) ==
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PSE, NULL) ==
                XVCPU_STATUS_BAD_VALUE &&
-           get(XVCPU_REG_CR4) == XVCPU_CR4_PAE,
+           get_reg(XVCPU_REG_CR4) == XVCPU_CR4_PAE,
        "T34 CR4 refused for its PDPTEs");
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_CR0, PE | PG | ET | CD, NULL) == XVCPU_STATUS_BAD_VALUE &&
-           get(XVCPU_REG_CR0) == (PE | PG | ET | XVCPU_CR0_TS),
+    ok(xvcpu_set(&vcpu, XVCPU_REG_CR0, PE | PG | ET | CD, NULL) == XVCPU_STATUS_BAD_VALUE &&
+           get_reg(XVCPU_REG_CR0) == (PE | PG | ET | XVCPU_CR0_TS),
        "T34 CR0 refused for its PDPTEs");
     stop();
 }
@@ -618,13 +556,13 @@ static void test_round_trip(void *unused)
     for (i = 0; i < XVCPU_REG_COUNT; i++) {
         const xvcpu_reg reg = (xvcpu_reg)i;
         xvcpu_u32 changed = 0;
-        sim_check_equal(xvcpu_preset_reset(&the_vcpu, NULL), XVCPU_STATUS_OK);
+        sim_check_equal(xvcpu_preset_reset(&vcpu, NULL), XVCPU_STATUS_OK);
         for (k = 0; k < XVCPU_REG_COUNT; k++)
-            before[k] = get((xvcpu_reg)k);
-        set(reg, good_value(reg));
+            before[k] = get_reg((xvcpu_reg)k);
+        set_reg(reg, good_value(reg));
         for (k = 0; k < XVCPU_REG_COUNT; k++)
-            changed += k != i && before[k] != get((xvcpu_reg)k);
-        is_hex(get(reg), good_value(reg), "%s keeps what is written", xvcpu_register_name(reg));
+            changed += k != i && before[k] != get_reg((xvcpu_reg)k);
+        is_hex(get_reg(reg), good_value(reg), "%s keeps what is written", xvcpu_register_name(reg));
         is_hex(changed, 0, "%s changes no other register", xvcpu_register_name(reg));
     }
     is_text(xvcpu_register_name(XVCPU_REG_RAX), "RAX", "first name");
@@ -693,15 +631,14 @@ static void test_bad_values(void *unused)
     (void)unused;
     start();
     for (i = 0; i < COUNT(rows); i++) {
-        const xvcpu_u64 before = get(rows[i].reg);
-        xvcpu_error error;
-        const xvcpu_status status = xvcpu_set(&the_vcpu, rows[i].reg, rows[i].value, &error);
+        const xvcpu_u64 before = get_reg(rows[i].reg);
+        const xvcpu_status status = xvcpu_set(&vcpu, rows[i].reg, rows[i].value, &error);
         ok(status == XVCPU_STATUS_BAD_VALUE && error.value == rows[i].value,
            "T63 %s refuses %#llx", xvcpu_register_name(rows[i].reg),
            (unsigned long long)rows[i].value);
         is_hex(error.bits, rows[i].bits, "and names the bits");
         is_text(error.detail, xvcpu_register_name(rows[i].reg), "and the register");
-        is_hex(get(rows[i].reg), before, "and changes nothing");
+        is_hex(get_reg(rows[i].reg), before, "and changes nothing");
     }
     stop();
 }
@@ -711,11 +648,11 @@ static void test_unusable(void *unused)
 {
     (void)unused;
     start();
-    set(XVCPU_REG_DS_RIGHTS, 0x10000);
-    set(XVCPU_REG_LDTR_RIGHTS, 0x1FFFF);
-    set(XVCPU_REG_GS_RIGHTS, 0x10000);
+    set_reg(XVCPU_REG_DS_RIGHTS, 0x10000);
+    set_reg(XVCPU_REG_LDTR_RIGHTS, 0x1FFFF);
+    set_reg(XVCPU_REG_GS_RIGHTS, 0x10000);
     enters("segments that are not usable");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_FS_RIGHTS, 0x30000, NULL), XVCPU_STATUS_BAD_VALUE,
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_FS_RIGHTS, 0x30000, NULL), XVCPU_STATUS_BAD_VALUE,
            "reserved bits count all the same");
     stop();
 }
@@ -723,15 +660,14 @@ static void test_unusable(void *unused)
 static void test_without_long_mode(void *unused)
 {
     xvcpu_desc desc;
-    xvcpu_error error;
     (void)unused;
     memset(&desc, 0, sizeof desc);
     desc.hide_features = XVCPU_BIT64(XVCPU_FEATURE_LM);
-    start_with(&desc);
-    ok(xvcpu_preset_long(&the_vcpu, 0x3000, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED &&
+    machine_start(&desc, RAM_BYTES);
+    ok(xvcpu_preset_long(&vcpu, 0x3000, 0, 0, &error) == XVCPU_STATUS_UNSUPPORTED &&
            error.bits == XVCPU_BIT64(XVCPU_FEATURE_LM),
        "no 64-bit mode for a guest that is not shown it");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_EFER, XVCPU_EFER_LME, NULL), XVCPU_STATUS_BAD_VALUE,
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_EFER, XVCPU_EFER_LME, NULL), XVCPU_STATUS_BAD_VALUE,
            "EFER.LME neither");
     stop();
 }
@@ -741,30 +677,26 @@ static void test_misuse(void *unused)
     xvcpu_u64 value;
     xvcpu_cpu_mode mode;
     xvcpu_paging paging;
-    xvcpu_error error;
     (void)unused;
     start();
-    ok(xvcpu_get(&the_vcpu, (xvcpu_reg)XVCPU_REG_COUNT, &value, &error) ==
+    ok(xvcpu_get(&vcpu, (xvcpu_reg)XVCPU_REG_COUNT, &value, &error) ==
                XVCPU_STATUS_UNKNOWN_REGISTER &&
            error.value == XVCPU_REG_COUNT,
        "get: no such register");
-    ok(xvcpu_set(&the_vcpu, (xvcpu_reg)XVCPU_REG_COUNT, 0, &error) ==
-           XVCPU_STATUS_UNKNOWN_REGISTER,
+    ok(xvcpu_set(&vcpu, (xvcpu_reg)XVCPU_REG_COUNT, 0, &error) == XVCPU_STATUS_UNKNOWN_REGISTER,
        "set: no such register");
-    ok(xvcpu_get(&the_vcpu, XVCPU_REG_RAX, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT,
+    ok(xvcpu_get(&vcpu, XVCPU_REG_RAX, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT,
        "get: nowhere to put it");
-    ok(xvcpu_get_mode(&the_vcpu, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT, "mode: null");
-    ok(xvcpu_get_paging(&the_vcpu, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT, "paging: null");
-    sim_check_equal(xvcpu_unbind(&the_vcpu, &error), XVCPU_STATUS_OK);
-    ok(xvcpu_get(&the_vcpu, XVCPU_REG_RAX, &value, &error) == XVCPU_STATUS_NOT_BOUND,
-       "get: not bound");
-    ok(xvcpu_set(&the_vcpu, XVCPU_REG_RAX, 0, &error) == XVCPU_STATUS_NOT_BOUND, "set: not bound");
-    ok(xvcpu_get_mode(&the_vcpu, &mode, &error) == XVCPU_STATUS_NOT_BOUND, "mode: not bound");
-    ok(xvcpu_get_paging(&the_vcpu, &paging, &error) == XVCPU_STATUS_NOT_BOUND,
-       "paging: not bound");
-    ok(xvcpu_preset_real(&the_vcpu, 0, 0, &error) == XVCPU_STATUS_NOT_BOUND, "real: not bound");
-    ok(xvcpu_preset_long(&the_vcpu, 0, 0, 0, &error) == XVCPU_STATUS_NOT_BOUND, "long: not bound");
-    ok(xvcpu_start_sipi(&the_vcpu, 0, &error) == XVCPU_STATUS_NOT_BOUND, "SIPI: not bound");
+    ok(xvcpu_get_mode(&vcpu, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT, "mode: null");
+    ok(xvcpu_get_paging(&vcpu, NULL, &error) == XVCPU_STATUS_INVALID_ARGUMENT, "paging: null");
+    sim_check_equal(xvcpu_unbind(&vcpu, &error), XVCPU_STATUS_OK);
+    ok(xvcpu_get(&vcpu, XVCPU_REG_RAX, &value, &error) == XVCPU_STATUS_NOT_BOUND, "get: not bound");
+    ok(xvcpu_set(&vcpu, XVCPU_REG_RAX, 0, &error) == XVCPU_STATUS_NOT_BOUND, "set: not bound");
+    ok(xvcpu_get_mode(&vcpu, &mode, &error) == XVCPU_STATUS_NOT_BOUND, "mode: not bound");
+    ok(xvcpu_get_paging(&vcpu, &paging, &error) == XVCPU_STATUS_NOT_BOUND, "paging: not bound");
+    ok(xvcpu_preset_real(&vcpu, 0, 0, &error) == XVCPU_STATUS_NOT_BOUND, "real: not bound");
+    ok(xvcpu_preset_long(&vcpu, 0, 0, 0, &error) == XVCPU_STATUS_NOT_BOUND, "long: not bound");
+    ok(xvcpu_start_sipi(&vcpu, 0, &error) == XVCPU_STATUS_NOT_BOUND, "SIPI: not bound");
     stop();
 }
 
@@ -774,31 +706,31 @@ static void test_shadow_upkeep(void *unused)
 {
     (void)unused;
     start();
-    set(XVCPU_REG_RFLAGS, 0x202);
-    set(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_STI);
+    set_reg(XVCPU_REG_RFLAGS, 0x202);
+    set_reg(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_STI);
     enters("T37 STI shadow");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT, NULL),
-           XVCPU_STATUS_BAD_VALUE, "T37 no HLT in a shadow");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_INTERRUPTIBILITY, 3, NULL), XVCPU_STATUS_BAD_VALUE,
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT, NULL), XVCPU_STATUS_BAD_VALUE,
+           "T37 no HLT in a shadow");
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_INTERRUPTIBILITY, 3, NULL), XVCPU_STATUS_BAD_VALUE,
            "T37 never both shadows");
-    set(XVCPU_REG_RFLAGS, 0x302);
-    is_hex(get(XVCPU_REG_PENDING_DEBUG), XVCPU_PENDING_DBG_BS,
+    set_reg(XVCPU_REG_RFLAGS, 0x302);
+    is_hex(get_reg(XVCPU_REG_PENDING_DEBUG), XVCPU_PENDING_DBG_BS,
            "T38 TF in a shadow makes the trap pending");
     enters("T38 TF in a shadow");
-    set(XVCPU_REG_DEBUGCTL, XVCPU_DEBUGCTL_BTF);
-    is_hex(get(XVCPU_REG_PENDING_DEBUG), 0, "T38 not with BTF");
+    set_reg(XVCPU_REG_DEBUGCTL, XVCPU_DEBUGCTL_BTF);
+    is_hex(get_reg(XVCPU_REG_PENDING_DEBUG), 0, "T38 not with BTF");
     enters("T38 TF and BTF in a shadow");
-    set(XVCPU_REG_DEBUGCTL, 0);
-    set(XVCPU_REG_RFLAGS, 2);
-    is_hex(get(XVCPU_REG_INTERRUPTIBILITY), 0, "T37 the STI shadow ends with IF");
-    set(XVCPU_REG_PENDING_DEBUG, 0);
-    set(XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT);
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_INTERRUPTIBILITY, 2, NULL), XVCPU_STATUS_BAD_VALUE,
+    set_reg(XVCPU_REG_DEBUGCTL, 0);
+    set_reg(XVCPU_REG_RFLAGS, 2);
+    is_hex(get_reg(XVCPU_REG_INTERRUPTIBILITY), 0, "T37 the STI shadow ends with IF");
+    set_reg(XVCPU_REG_PENDING_DEBUG, 0);
+    set_reg(XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT);
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_INTERRUPTIBILITY, 2, NULL), XVCPU_STATUS_BAD_VALUE,
            "T37 no shadow in HLT");
-    set(XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_ACTIVE);
-    set(XVCPU_REG_SS_RIGHTS, 0xF3);
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT, NULL),
-           XVCPU_STATUS_BAD_VALUE, "HLT only with CPL 0");
+    set_reg(XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_ACTIVE);
+    set_reg(XVCPU_REG_SS_RIGHTS, 0xF3);
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_ACTIVITY, XVCPU_ACTIVITY_HLT, NULL), XVCPU_STATUS_BAD_VALUE,
+           "HLT only with CPL 0");
     stop();
 }
 
@@ -809,30 +741,30 @@ static void test_modes(void *unused)
     xvcpu_paging paging;
     (void)unused;
     start();
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_REAL && xvcpui_cpl(&the_vcpu) == 0, "real mode");
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_REAL && xvcpui_cpl(&vcpu) == 0, "real mode");
     go(PAGED_PAE);
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_PROTECTED, "protected mode");
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_PROTECTED, "protected mode");
     memset(&paging, 0xAA, sizeof paging);
-    sim_check_equal(xvcpu_get_paging(&the_vcpu, &paging, NULL), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_get_paging(&vcpu, &paging, NULL), XVCPU_STATUS_OK);
     is_hex(paging.cr0, PE | PG | ET, "paging: CR0 as the guest sees it");
     is_hex(paging.cr4, XVCPU_CR4_PAE, "paging: CR4 as the guest sees it");
     is_hex(paging.cr3, PDPT_GPA, "paging: CR3");
     is_hex(paging.pdpte[3], 0x6001, "paging: PDPTE 3");
-    is_hex(paging.physical_bits, the_cpu.caps.physical_bits, "paging: physical-address width");
+    is_hex(paging.physical_bits, cpu.caps.physical_bits, "paging: physical-address width");
     ok(paging.nx_supported && paging.page1gb_supported && paging.pkru == 0 && paging.cpl == 0,
        "paging: features");
-    set(XVCPU_REG_RFLAGS, 0x20202);
-    set(XVCPU_REG_SS_RIGHTS, 0xF3);
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_VIRTUAL_8086 && xvcpui_cpl(&the_vcpu) == 3,
+    set_reg(XVCPU_REG_RFLAGS, 0x20202);
+    set_reg(XVCPU_REG_SS_RIGHTS, 0xF3);
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_VIRTUAL_8086 && xvcpui_cpl(&vcpu) == 3,
        "virtual-8086 mode");
     go(COMPATIBILITY);
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_COMPATIBILITY, "compatibility mode");
-    is_hex(xvcpu_set(&the_vcpu, XVCPU_REG_RFLAGS, 0x20002, NULL), XVCPU_STATUS_BAD_VALUE,
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_COMPATIBILITY, "compatibility mode");
+    is_hex(xvcpu_set(&vcpu, XVCPU_REG_RFLAGS, 0x20002, NULL), XVCPU_STATUS_BAD_VALUE,
            "no virtual-8086 mode inside IA-32e mode");
     go(LONG);
-    ok(xvcpui_mode(&the_vcpu) == XVCPU_MODE_64BIT, "64-bit mode");
-    set(XVCPU_REG_SS_RIGHTS, 0xC0F3);
-    sim_check_equal(xvcpu_get_paging(&the_vcpu, &paging, NULL), XVCPU_STATUS_OK);
+    ok(xvcpui_mode(&vcpu) == XVCPU_MODE_64BIT, "64-bit mode");
+    set_reg(XVCPU_REG_SS_RIGHTS, 0xC0F3);
+    sim_check_equal(xvcpu_get_paging(&vcpu, &paging, NULL), XVCPU_STATUS_OK);
     ok(paging.cpl == 3 && paging.efer == (XVCPU_EFER_LME | XVCPU_EFER_LMA),
        "paging: CPL and EFER");
     stop();
@@ -849,19 +781,19 @@ static void test_pkru(void *unused)
     (void)unused;
     start();
     offset = sim_cpuid_find(sim_this_cpu(), 0xD, 9)->regs.ebx;
-    area = (xvcpu_u8 *)the_vcpu.guest_xsave;
+    area = (xvcpu_u8 *)vcpu.guest_xsave;
     memcpy(area + offset, &pkru, sizeof pkru);
     memcpy(area + 512, &present, sizeof present);
-    sim_check_equal(xvcpu_get_paging(&the_vcpu, &paging, NULL), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_get_paging(&vcpu, &paging, NULL), XVCPU_STATUS_OK);
     is_hex(paging.pkru, 0, "PKRU without its XCR0 bit");
     memset(area + 512, 0, sizeof present);
-    set(XVCPU_REG_XCR0, XVCPU_XCR0_X87 | XVCPU_XCR0_PKRU);
-    sim_check_equal(xvcpu_get_paging(&the_vcpu, &paging, NULL), XVCPU_STATUS_OK);
+    set_reg(XVCPU_REG_XCR0, XVCPU_XCR0_X87 | XVCPU_XCR0_PKRU);
+    sim_check_equal(xvcpu_get_paging(&vcpu, &paging, NULL), XVCPU_STATUS_OK);
     is_hex(paging.pkru, 0, "PKRU in its initial state");
     memcpy(area + 512, &present, sizeof present);
-    sim_check_equal(xvcpu_get_paging(&the_vcpu, &paging, NULL), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_get_paging(&vcpu, &paging, NULL), XVCPU_STATUS_OK);
     is_hex(paging.pkru, pkru, "PKRU as saved");
-    sim_check_equal(xvcpu_preset_reset(&the_vcpu, NULL), XVCPU_STATUS_OK);
+    sim_check_equal(xvcpu_preset_reset(&vcpu, NULL), XVCPU_STATUS_OK);
     ok(area[0] == 0x7F && area[1] == 3 && area[24] == 0x80 && area[25] == 0x1F &&
            area[512] == 0 && area[513] == 0,
        "reset: extended state is initial, with legal FCW and MXCSR");
@@ -898,7 +830,7 @@ static void test_xcr0(void *unused)
     (void)unused;
     start();
     for (s = 0; s < COUNT(supported); s++) {
-        the_vcpu.xcr0_allowed = supported[s];
+        vcpu.xcr0_allowed = supported[s];
         wrong = 0;
         for (i = 0; i < 1U << COUNT(bits); i++) {
             xvcpu_u64 value = 0;
@@ -906,10 +838,10 @@ static void test_xcr0(void *unused)
             for (n = 0; n < COUNT(bits); n++)
                 if ((i >> n & 1U) != 0)
                     value |= XVCPU_BIT64(bits[n]);
-            the_vcpu.xcr0 = 1;
-            refused = xvcpui_set_xcr0_checked(&the_vcpu, value);
-            wrong += refused == xcr0_is_legal(value, supported[s]) ||
-                     the_vcpu.xcr0 != (refused ? 1 : value);
+            vcpu.xcr0 = 1;
+            refused = xvcpui_set_xcr0_checked(&vcpu, value);
+            wrong +=
+                refused == xcr0_is_legal(value, supported[s]) || vcpu.xcr0 != (refused ? 1 : value);
         }
         is_hex(wrong, 0, "T59 all combinations of 14 bits, supported %#llx",
                (unsigned long long)supported[s]);
@@ -935,25 +867,25 @@ static void test_switched(void *unused)
     xvcpu_u64 live;
     (void)unused;
     start();
-    set(XVCPU_REG_LSTAR, 0xFFFF800000001000);
+    set_reg(XVCPU_REG_LSTAR, 0xFFFF800000001000);
     ok(sim_msr_get(XVCPU_MSR_IA32_LSTAR) != 0xFFFF800000001000,
        "T24 the host's MSR stays while the host runs");
     sim_set_guest(change_lstar, NULL);
-    sim_check_equal(xvcpu_run(&the_vcpu, NULL), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_LSTAR), 0xFFFF800000123000, "T24 the guest's WRMSR is kept");
-    is_hex(get(XVCPU_REG_STAR), 0x0011000800000000, "T24 and the next");
+    sim_check_equal(xvcpu_run(&vcpu, NULL), XVCPU_STATUS_OK);
+    is_hex(get_reg(XVCPU_REG_LSTAR), 0xFFFF800000123000, "T24 the guest's WRMSR is kept");
+    is_hex(get_reg(XVCPU_REG_STAR), 0x0011000800000000, "T24 and the next");
     // With the guest loaded a write has to reach the processor at once.
     live = sim_msr_get(XVCPU_MSR_IA32_LSTAR);
-    the_vcpu.guest_loaded = 1;
-    xvcpui_set_switched(&the_vcpu, XVCPU_SWITCHED_LSTAR, 0xFFFF800000777000);
+    vcpu.guest_loaded = 1;
+    xvcpui_set_switched(&vcpu, XVCPU_SWITCHED_LSTAR, 0xFFFF800000777000);
     is_hex(sim_msr_get(XVCPU_MSR_IA32_LSTAR), 0xFFFF800000777000, "T24 live: written through");
     xvcpu_wrmsr(XVCPU_MSR_IA32_LSTAR, live);
     live = sim_msr_get(XVCPU_MSR_IA32_KERNEL_GS_BASE);
-    the_vcpu.switched[XVCPU_SWITCHED_KERNEL_GS_BASE] = 5;
-    is_hex(xvcpui_get_switched(&the_vcpu, XVCPU_SWITCHED_KERNEL_GS_BASE), live,
+    vcpu.switched[XVCPU_SWITCHED_KERNEL_GS_BASE] = 5;
+    is_hex(xvcpui_get_switched(&vcpu, XVCPU_SWITCHED_KERNEL_GS_BASE), live,
            "T24 live: KERNEL_GS_BASE is read from the processor, as SWAPGS does not exit");
-    the_vcpu.guest_loaded = 0;
-    is_hex(xvcpui_get_switched(&the_vcpu, XVCPU_SWITCHED_KERNEL_GS_BASE), 5, "T24 not live");
+    vcpu.guest_loaded = 0;
+    is_hex(xvcpui_get_switched(&vcpu, XVCPU_SWITCHED_KERNEL_GS_BASE), 5, "T24 not live");
     stop();
 }
 
@@ -963,9 +895,9 @@ static void test_without_pat_controls(void *unused)
     (void)unused;
     sim_control_remove_all(XVCPU_WORD_ENTRY, XVCPU_ENTRY_LOAD_PAT);
     start();
-    is_hex(get(XVCPU_REG_PAT), 0x0007040600070406, "T30 PAT without its controls");
-    set(XVCPU_REG_PAT, 6);
-    is_hex(get(XVCPU_REG_PAT), 6, "PAT without its controls is kept");
+    is_hex(get_reg(XVCPU_REG_PAT), 0x0007040600070406, "T30 PAT without its controls");
+    set_reg(XVCPU_REG_PAT, 6);
+    is_hex(get_reg(XVCPU_REG_PAT), 6, "PAT without its controls is kept");
     enters("without PAT controls");
     stop();
 }
@@ -976,8 +908,8 @@ static void test_apic_id(void *unused)
     (void)unused;
     memset(&desc, 0, sizeof desc);
     desc.apic_id = 3;
-    start_with(&desc);
-    is_hex(get(XVCPU_REG_APIC_BASE), 0xFEE00800, "IA32_APIC_BASE: not the bootstrap processor");
+    machine_start(&desc, RAM_BYTES);
+    is_hex(get_reg(XVCPU_REG_APIC_BASE), 0xFEE00800, "IA32_APIC_BASE: not the bootstrap processor");
     stop();
 }
 

@@ -4,6 +4,7 @@
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
 
+#include "machine.h"
 #include "tap.h"
 
 #define RAM_BYTES 0x10000U
@@ -11,57 +12,17 @@
 #define DIRT 0xD1D1D1D100000000U // in the upper half of a register
 #define NONE 0xFFU               // no exception
 
-static xvcpu_cpu the_cpu;
-static xvcpu_ept the_ept;
-static xvcpu the_vcpu;
-static xvcpu *const v = &the_vcpu;
+static xvcpu *const v = &vcpu;
 
 static void start_with(const xvcpu_desc *wanted)
 {
-    xvcpu_ept_desc ept_desc;
-    xvcpu_desc desc;
-    xvcpu_error error;
-    memset(&ept_desc, 0, sizeof ept_desc);
-    memset(&desc, 0, sizeof desc);
-    if (wanted)
-        desc = *wanted;
-    sim_check_equal(xvcpu_cpu_enable(&the_cpu, NULL, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_ept_create(&the_ept, &ept_desc, &the_cpu.caps, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_ept_map(&the_ept, 0, sim_phys(sim_ram(RAM_BYTES, 0x10000)), RAM_BYTES,
-                                  XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error),
-                    XVCPU_STATUS_OK);
-    desc.ept = &the_ept;
-    sim_check_equal(xvcpu_create(v, &desc, &the_cpu.caps, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_bind(v, &the_cpu, &error), XVCPU_STATUS_OK);
-    sim_check_equal(xvcpu_preset_long(v, 0x3000, 0x1000, 0x8000, &error), XVCPU_STATUS_OK);
+    machine_start(wanted, RAM_BYTES);
+    must(xvcpu_preset_long(v, 0x3000, 0x1000, 0x8000, &error));
 }
 
 static void start(void)
 {
     start_with(NULL);
-}
-
-static void stop(void)
-{
-    xvcpu_error error;
-    sim_check_equal(xvcpu_destroy(v, &error), XVCPU_STATUS_OK);
-    xvcpu_ept_destroy(&the_ept);
-    sim_check_equal(xvcpu_cpu_disable(&the_cpu, &error), XVCPU_STATUS_OK);
-}
-
-static xvcpu_u64 get(xvcpu_reg reg)
-{
-    xvcpu_u64 value = 0;
-    sim_check_equal(xvcpu_get(v, reg, &value, NULL), XVCPU_STATUS_OK);
-    return value;
-}
-
-static void set(xvcpu_reg reg, xvcpu_u64 value)
-{
-    xvcpu_error error;
-    if (xvcpu_set(v, reg, value, &error) != XVCPU_STATUS_OK)
-        sim_fail("xvcpu_set(%s, %#llx): bits %#llx", xvcpu_register_name(reg),
-                 (unsigned long long)value, (unsigned long long)error.bits);
 }
 
 static void real_mode(void)
@@ -82,18 +43,18 @@ static void long_mode(void)
 static void user_mode(void)
 {
     long_mode();
-    set(XVCPU_REG_CS_RIGHTS, 0xA0FB);
-    set(XVCPU_REG_SS_RIGHTS, 0xC0F3);
+    set_reg(XVCPU_REG_CS_RIGHTS, 0xA0FB);
+    set_reg(XVCPU_REG_SS_RIGHTS, 0xC0F3);
 }
 
 // Lets the built-in handler see one exit, as the run loop would.
 static xvcpu_action exits(xvcpu_u32 reason, xvcpu_u64 qualification, xvcpu_u32 length)
 {
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_EXIT_QUALIFICATION, qualification);
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_EXIT_INSTR_LEN, length);
+    put(XVCPU_VMCS_EXIT_QUALIFICATION, qualification);
+    put(XVCPU_VMCS_EXIT_INSTR_LEN, length);
     v->exit.reason = reason;
     v->exit.reason_word = reason;
-    v->exit.rip = sim_vmcs_get(v->vmcs_pa, XVCPU_VMCS_GUEST_RIP);
+    v->exit.rip = get(XVCPU_VMCS_GUEST_RIP);
     xvcpui_decode(v);
     return xvcpui_builtin(v, &v->exit);
 }
@@ -109,10 +70,10 @@ static xvcpu_u32 raised(void)
 // Did the exit end as it should: handled with RIP moved on, or the exception raised at RIP?
 static xvcpu_bool ended(xvcpu_action action, xvcpu_u32 vector)
 {
-    const xvcpu_u64 moved = get(XVCPU_REG_RIP) - v->exit.rip;
+    const xvcpu_u64 moved = get_reg(XVCPU_REG_RIP) - v->exit.rip;
     const xvcpu_u32 length = v->exit.instruction_length;
     const xvcpu_u32 found = raised();
-    set(XVCPU_REG_RIP, v->exit.rip);
+    set_reg(XVCPU_REG_RIP, v->exit.rip);
     if (vector == NONE)
         return action == XVCPU_ACTION_HANDLED && moved == length && found == NONE;
     return action == XVCPU_ACTION_INJECTED && moved == 0 && found == vector;
@@ -183,7 +144,7 @@ static void test_cpuid(void *unused)
            (regs.edx & XVCPU_CPUID_1_EDX_PAE) != 0,
        "leaf 1: the basics");
     is_hex(regs.ebx, (host.ebx & 0xFF00U) | 0x10000U, "leaf 1: one logical processor, APIC id 0");
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
     ok((cpuid_reg(1, 0, 2) & XVCPU_CPUID_1_ECX_OSXSAVE) != 0, "leaf 1: OSXSAVE follows CR4");
     cpuid(4, 0, &regs);
     is_hex(regs.eax, 0x121, "leaf 4: the cache is not shared");
@@ -333,7 +294,7 @@ static void test_cpuid_xsave(void *unused)
     cpuid(0xD, 0, &regs);
     is_hex(regs.eax | (xvcpu_u64)regs.edx << 32, v->xcr0_allowed, "leaf 0Dh: the XCR0 allowed");
     is_hex(regs.ebx, 576, "leaf 0Dh: size for the XCR0 of now");
-    set(XVCPU_REG_XCR0, 7);
+    set_reg(XVCPU_REG_XCR0, 7);
     cpuid(0xD, 0, &regs);
     component = sim_cpuid_find(sim_this_cpu(), 0xD, 2)->regs;
     is_hex(regs.ebx, component.eax + component.ebx, "leaf 0Dh: size with AVX");
@@ -355,7 +316,7 @@ static void test_cpuid_xsave(void *unused)
     is_hex(regs.ebx, 576U + component.eax, "leaf 0Dh.1: compacted size");
     // A component that asks for it starts at a multiple of 64.
     if ((v->xcr0_allowed & XVCPU_XCR0_PKRU) != 0) {
-        set(XVCPU_REG_XCR0, 7 | XVCPU_XCR0_PKRU);
+        set_reg(XVCPU_REG_XCR0, 7 | XVCPU_XCR0_PKRU);
         component.eax += 8;
         sim_cpuid_change_all(0xD, 2, 0, 0xFFFFFFFF, component.eax);
         sim_cpuid_change_all(0xD, 9, 2, 0, 2);
@@ -368,10 +329,10 @@ static void test_cpuid_xsave(void *unused)
     stop();
 }
 
-static void cpuid_hook(xvcpu *vcpu, xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs,
+static void cpuid_hook(xvcpu *asked, xvcpu_u32 leaf, xvcpu_u32 subleaf, xvcpu_cpuid_regs *regs,
                        void *context)
 {
-    sim_check(vcpu == v && context == &the_ept);
+    sim_check(asked == v && context == &ept);
     if (leaf == 0x40000000 || leaf == 0x123)
         regs->edx = 0xBEEF0000U + subleaf;
 }
@@ -387,7 +348,7 @@ static void test_cpuid_options(void *unused)
     desc.cpuid_table = table;
     desc.cpuid_entries = COUNT(table);
     desc.cpuid_hook = cpuid_hook;
-    desc.context = &the_ept;
+    desc.context = &ept;
     desc.show_monitor = 1;
     desc.apic_id = 0x25;
     memcpy(desc.hypervisor_id, "ABCDEFGHIJKL", 12);
@@ -433,7 +394,7 @@ static void test_cpuid_ospke(void *unused)
     if (!ok(xvcpui_has(v, XVCPU_FEATURE_PKU), "the model has protection keys"))
         diag("the two tests below mean nothing");
     is_hex(cpuid_reg(7, 0, 2) & XVCPU_CPUID_7_ECX_OSPKE, 0, "OSPKE is the guest's, not the host's");
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PKE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PKE);
     ok((cpuid_reg(7, 0, 2) & XVCPU_CPUID_7_ECX_OSPKE) != 0, "OSPKE follows CR4.PKE");
     stop();
 }
@@ -522,17 +483,17 @@ static void test_cr(void *unused)
             xvcpu_u64 before;
             xvcpu_bool right;
             rows[i].mode();
-            before = get(reg);
+            before = get_reg(reg);
             if (gprs[n] == XVCPU_RSP)
-                set(XVCPU_REG_RSP, rows[i].value);
+                set_reg(XVCPU_REG_RSP, rows[i].value);
             else
                 v->gpr[gprs[n]] = rows[i].value;
             right = ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(rows[i].number, gprs[n]), 3),
                           rows[i].vector);
             if (rows[i].vector != NONE)
-                right = right && get(reg) == before;
+                right = right && get_reg(reg) == before;
             else if (rows[i].mode == long_mode && rows[i].value != 0x80010073)
-                right = right && get(reg) == rows[i].value;
+                right = right && get_reg(reg) == rows[i].value;
             ok(right, "%s, register %u", rows[i].what, gprs[n]);
         }
     }
@@ -544,14 +505,14 @@ static void test_cr(void *unused)
            v->gpr[XVCPU_RBX] == 11,
        "MOV from CR8");
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, FROM_CR(3, XVCPU_RSP), 3), NONE) &&
-           get(XVCPU_REG_RSP) == 0x3000,
+           get_reg(XVCPU_REG_RSP) == 0x3000,
        "MOV from CR3 to RSP");
     // The bit that asks not to flush exists only with PCIDE, and is no bit of CR3.
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_PCIDE);
     v->gpr[XVCPU_RAX] = XVCPU_CR3_NO_FLUSH | 0x5003;
     v->flush_vpid = 0;
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(3, XVCPU_RAX), 3), NONE) &&
-           get(XVCPU_REG_CR3) == 0x5003 && !v->flush_vpid,
+           get_reg(XVCPU_REG_CR3) == 0x5003 && !v->flush_vpid,
        "MOV to CR3 with the no-flush bit");
     v->gpr[XVCPU_RAX] = 0x5003;
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(3, XVCPU_RAX), 3), NONE) && v->flush_vpid,
@@ -564,20 +525,22 @@ static void test_lmsw_clts(void *unused)
     (void)unused;
     start();
     protected_mode();
-    set(XVCPU_REG_CR0, 0x3F);
-    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, CLTS, 2), NONE) && get(XVCPU_REG_CR0) == 0x37,
+    set_reg(XVCPU_REG_CR0, 0x3F);
+    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, CLTS, 2), NONE) && get_reg(XVCPU_REG_CR0) == 0x37,
        "T60 CLTS");
-    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(0), 3), NONE) && get(XVCPU_REG_CR0) == 0x31,
+    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(0), 3), NONE) &&
+           get_reg(XVCPU_REG_CR0) == 0x31,
        "T60 LMSW cannot clear PE, and clears the others");
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(0xFFFE), 3), NONE) &&
-           get(XVCPU_REG_CR0) == 0x3F,
+           get_reg(XVCPU_REG_CR0) == 0x3F,
        "T60 LMSW changes four bits only");
-    set(XVCPU_REG_CR0, 0x11);
+    set_reg(XVCPU_REG_CR0, 0x11);
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(0xFFFE), 3), NONE) &&
-           get(XVCPU_REG_CR0) == 0x1F,
+           get_reg(XVCPU_REG_CR0) == 0x1F,
        "T60 LMSW sets four bits only");
     real_mode();
-    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(1), 3), NONE) && get(XVCPU_REG_CR0) == 0x11,
+    ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, LMSW(1), 3), NONE) &&
+           get_reg(XVCPU_REG_CR0) == 0x11,
        "T60 LMSW sets PE");
     stop();
 }
@@ -588,11 +551,12 @@ static void test_cr_without_unrestricted(void *unused)
     (void)unused;
     sim_control_remove_all(XVCPU_WORD_PROC2, XVCPU_PROC2_UNRESTRICTED_GUEST);
     start();
-    set(XVCPU_REG_CS_RIGHTS, 0xC09B);
+    set_reg(XVCPU_REG_CS_RIGHTS, 0xC09B);
     v->gpr[XVCPU_RAX] = 0x31;
     action = exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(0, XVCPU_RAX), 3);
     ok(action == XVCPU_ACTION_RETURN && v->exit.kind == XVCPU_EXIT_CR &&
-           get(XVCPU_REG_RIP) == 0x1000 && get(XVCPU_REG_CR0) == 0x80010033 && raised() == NONE,
+           get_reg(XVCPU_REG_RIP) == 0x1000 && get_reg(XVCPU_REG_CR0) == 0x80010033 &&
+           raised() == NONE,
        "restricted: leaving paged protected mode is the caller's");
     v->gpr[XVCPU_RAX] = 0x20000031;
     ok(ended(exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(0, XVCPU_RAX), 3), XVCPU_EXCEPTION_GP),
@@ -613,23 +577,23 @@ static void test_dr(void *unused)
     for (i = 0; i < 4; i++) {
         v->gpr[XVCPU_RAX] = 0x123456789ABCD000U + i;
         ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(i, XVCPU_RAX), 3), NONE) &&
-               get((xvcpu_reg)(XVCPU_REG_DR0 + i)) == 0x123456789ABCD000U + i,
+               get_reg((xvcpu_reg)(XVCPU_REG_DR0 + i)) == 0x123456789ABCD000U + i,
            "MOV to DR%u", i);
         ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(i, XVCPU_RSP), 3), NONE) &&
-               get(XVCPU_REG_RSP) == 0x123456789ABCD000U + i,
+               get_reg(XVCPU_REG_RSP) == 0x123456789ABCD000U + i,
            "MOV from DR%u to RSP", i);
     }
     v->gpr[XVCPU_RAX] = 0xFFFFFFFF;
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(6, XVCPU_RAX), 3), NONE) &&
-           get(XVCPU_REG_DR6) == 0xFFFFEFFF,
+           get_reg(XVCPU_REG_DR6) == 0xFFFFEFFF,
        "MOV to DR6: bit 12 stays 0");
     v->gpr[XVCPU_RAX] = 0;
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(4, XVCPU_RAX), 3), NONE) &&
-           get(XVCPU_REG_DR6) == 0xFFFF0FF0,
+           get_reg(XVCPU_REG_DR6) == 0xFFFF0FF0,
        "MOV to DR4 is DR6: fixed bits stay 1");
     v->gpr[XVCPU_RAX] = 0xFFFF0355;
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(5, XVCPU_RAX), 3), NONE) &&
-           get(XVCPU_REG_DR7) == 0xFFFF0755,
+           get_reg(XVCPU_REG_DR7) == 0xFFFF0755,
        "MOV to DR5 is DR7");
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(7, XVCPU_RCX), 3), NONE) &&
            v->gpr[XVCPU_RCX] == 0xFFFF0755,
@@ -639,21 +603,21 @@ static void test_dr(void *unused)
        "MOV to DR7: upper half is #GP");
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(6, XVCPU_RAX), 3), XVCPU_EXCEPTION_GP),
        "MOV to DR6: upper half is #GP");
-    is_hex(get(XVCPU_REG_DR7), 0xFFFF0755, "and nothing changed");
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_DE);
+    is_hex(get_reg(XVCPU_REG_DR7), 0xFFFF0755, "and nothing changed");
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_DE);
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(4, XVCPU_RAX), 3), XVCPU_EXCEPTION_UD),
        "DR4 with CR4.DE is #UD");
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(5, XVCPU_RAX), 3), XVCPU_EXCEPTION_UD),
        "DR5 with CR4.DE is #UD");
-    set(XVCPU_REG_DR7, 0x2400);
+    set_reg(XVCPU_REG_DR7, 0x2400);
     ok(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(0, XVCPU_RAX), 3) == XVCPU_ACTION_INJECTED &&
            v->queue.exception.payload == XVCPU_DR6_BD && raised() == XVCPU_EXCEPTION_DB,
        "DR7.GD makes it #DB with DR6.BD");
     user_mode();
-    set(XVCPU_REG_DR7, 0x2400);
+    set_reg(XVCPU_REG_DR7, 0x2400);
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(0, XVCPU_RAX), 3), XVCPU_EXCEPTION_GP),
        "privilege comes before DR7.GD");
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_DE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_DE);
     ok(ended(exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(4, XVCPU_RAX), 3), XVCPU_EXCEPTION_UD),
        "#UD comes before privilege");
     protected_mode();
@@ -697,8 +661,8 @@ static void test_dr_live(void *unused)
     start();
     sim_set_guest(mov_dr_guest, NULL);
     sim_check_equal(xvcpu_run(v, NULL), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_DR6), 0xFFFF0FF8, "T25 DR6 of a running guest is kept");
-    is_hex(get(XVCPU_REG_DR0), 0x12345678, "T25 and DR0");
+    is_hex(get_reg(XVCPU_REG_DR6), 0xFFFF0FF8, "T25 DR6 of a running guest is kept");
+    is_hex(get_reg(XVCPU_REG_DR0), 0x12345678, "T25 and DR0");
     stop();
 }
 
@@ -763,10 +727,10 @@ static void test_xsetbv_live(void *unused)
     xvcpu_u64 value = 7;
     (void)unused;
     start();
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
     sim_set_guest(xsetbv_guest, &value);
     sim_check_equal(xvcpu_run(v, NULL), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_XCR0), 7, "T59 XSETBV of a running guest");
+    is_hex(get_reg(XVCPU_REG_XCR0), 7, "T59 XSETBV of a running guest");
     stop();
 }
 
@@ -775,10 +739,10 @@ static void test_xsetbv_live_bad(void *unused)
     xvcpu_u64 value = 5;
     (void)unused;
     start();
-    set(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
+    set_reg(XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE);
     sim_set_guest(xsetbv_guest, &value);
     sim_check_equal(xvcpu_run(v, NULL), XVCPU_STATUS_OK);
-    is_hex(get(XVCPU_REG_XCR0), 1, "T59 a bad XSETBV of a running guest changes nothing");
+    is_hex(get_reg(XVCPU_REG_XCR0), 1, "T59 a bad XSETBV of a running guest changes nothing");
     stop();
 }
 
@@ -969,30 +933,29 @@ static void test_msr_unknown(void *unused)
 {
     static const xvcpu_u32 indexes[] = {0x12345, 0x40000000, 0xC0002000, 0x6E0, 0x802, 0x210};
     xvcpu_u32 i;
-    xvcpu_error error;
     (void)unused;
     start();
     for (i = 0; i < COUNT(indexes); i++) {
         xvcpu_action action = rdmsr(indexes[i]);
         ok(action == XVCPU_ACTION_RETURN && v->exit.kind == XVCPU_EXIT_MSR_READ &&
-               v->exit.u.msr.index == indexes[i] && get(XVCPU_REG_RIP) == v->exit.rip &&
+               v->exit.u.msr.index == indexes[i] && get_reg(XVCPU_REG_RIP) == v->exit.rip &&
                registers_untouched(0x11111111, 0x22222222),
            "RDMSR %#x is the caller's", indexes[i]);
         action = wrmsr(indexes[i], 0x123456789A);
         ok(action == XVCPU_ACTION_RETURN && v->exit.kind == XVCPU_EXIT_MSR_WRITE &&
-               v->exit.value == 0x123456789A && get(XVCPU_REG_RIP) == v->exit.rip,
+               v->exit.value == 0x123456789A && get_reg(XVCPU_REG_RIP) == v->exit.rip,
            "WRMSR %#x is the caller's", indexes[i]);
     }
     (void)rdmsr(0x12345);
     xvcpu_answer_done(v, 0xAABBCCDD11223344);
     sim_check_equal(xvcpui_complete(v, &error), XVCPU_STATUS_OK);
     ok(v->gpr[XVCPU_RAX] == 0x11223344 && v->gpr[XVCPU_RDX] == 0xAABBCCDD &&
-           get(XVCPU_REG_RIP) == v->exit.rip + 2,
+           get_reg(XVCPU_REG_RIP) == v->exit.rip + 2,
        "T56 the caller's answer becomes EDX:EAX, zero-extended");
     (void)rdmsr(0x12345);
     xvcpu_answer_fault(v, XVCPU_EXCEPTION_GP, 0);
     sim_check_equal(xvcpui_complete(v, &error), XVCPU_STATUS_OK);
-    ok(registers_untouched(0x11111111, 0x22222222) && get(XVCPU_REG_RIP) == v->exit.rip &&
+    ok(registers_untouched(0x11111111, 0x22222222) && get_reg(XVCPU_REG_RIP) == v->exit.rip &&
            raised() == XVCPU_EXCEPTION_GP,
        "T63 the caller's #GP leaves EDX:EAX untouched");
     stop();
@@ -1024,7 +987,7 @@ static void test_tsc(void *unused)
     xvcpu_u64 tsc;
     (void)unused;
     start();
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_CTRL_TSC_OFFSET, 0x100000000000);
+    put(XVCPU_VMCS_CTRL_TSC_OFFSET, 0x100000000000);
     tsc = guest_tsc();
     ok(tsc > 0x100000000000 && tsc < 0x100010000000, "RDMSR of the TSC adds the offset");
     ok(ended(wrmsr(XVCPU_MSR_IA32_TIME_STAMP_COUNTER, 0), NONE), "WRMSR of the TSC");
@@ -1032,9 +995,9 @@ static void test_tsc(void *unused)
     (void)rdmsr(XVCPU_MSR_IA32_TSC_ADJUST);
     sim_check(ended(XVCPU_ACTION_HANDLED, NONE));
     is_hex((v->gpr[XVCPU_RAX] | v->gpr[XVCPU_RDX] << 32) + 0x100000000000,
-           get(XVCPU_REG_TSC_OFFSET), "TSC_ADJUST says by how much");
+           get_reg(XVCPU_REG_TSC_OFFSET), "TSC_ADJUST says by how much");
     ok(ended(wrmsr(XVCPU_MSR_IA32_TSC_ADJUST, 0), NONE), "WRMSR of TSC_ADJUST");
-    is_hex(get(XVCPU_REG_TSC_OFFSET), 0x100000000000, "TSC_ADJUST 0 undoes it");
+    is_hex(get_reg(XVCPU_REG_TSC_OFFSET), 0x100000000000, "TSC_ADJUST 0 undoes it");
     v->gpr[XVCPU_RAX] = DIRT;
     v->gpr[XVCPU_RDX] = DIRT;
     v->switched[XVCPU_SWITCHED_TSC_AUX] = 0x77;
@@ -1056,8 +1019,8 @@ static void test_scaled_tsc(void *unused)
     memset(&desc, 0, sizeof desc);
     desc.required_controls[XVCPU_WORD_PROC2] = XVCPU_PROC2_TSC_SCALING;
     start_with(&desc);
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_CTRL_TSC_MULTIPLIER, XVCPU_BIT64(48) * 5 / 2);
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_CTRL_TSC_OFFSET, 1000);
+    put(XVCPU_VMCS_CTRL_TSC_MULTIPLIER, XVCPU_BIT64(48) * 5 / 2);
+    put(XVCPU_VMCS_CTRL_TSC_OFFSET, 1000);
     sim_this_cpu()->tsc = XVCPU_BIT64(60);
     host = sim_this_cpu()->tsc;
     guest = guest_tsc() - 1000;
@@ -1075,29 +1038,29 @@ static void test_hlt(void *unused)
     xvcpu_action action;
     (void)unused;
     start();
-    set(XVCPU_REG_RFLAGS, 0x202);
+    set_reg(XVCPU_REG_RFLAGS, 0x202);
     action = exits(XVCPU_EXIT_REASON_HLT, 0, 1);
     ok(action == XVCPU_ACTION_RETURN && v->exit.kind == XVCPU_EXIT_PLAIN &&
-           get(XVCPU_REG_RIP) == 0x1001 && get(XVCPU_REG_ACTIVITY) == XVCPU_ACTIVITY_ACTIVE,
+           get_reg(XVCPU_REG_RIP) == 0x1001 && get_reg(XVCPU_REG_ACTIVITY) == XVCPU_ACTIVITY_ACTIVE,
        "T64 HLT with nothing to do returns, completed");
     (void)xvcpu_raise_interrupt(v, 0x40, NULL);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_HANDLED &&
-           get(XVCPU_REG_RIP) == 0x1002,
+           get_reg(XVCPU_REG_RIP) == 0x1002,
        "T64 HLT with an interrupt waiting goes on");
-    set(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_STI);
+    set_reg(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_STI);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_HANDLED &&
-           get(XVCPU_REG_INTERRUPTIBILITY) == 0,
+           get_reg(XVCPU_REG_INTERRUPTIBILITY) == 0,
        "T64 STI;HLT with an interrupt waiting goes on, and the shadow is over");
-    set(XVCPU_REG_RFLAGS, 2);
+    set_reg(XVCPU_REG_RFLAGS, 2);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_RETURN,
        "T64 with interrupts off it stays");
     (void)xvcpu_raise_nmi(v, NULL);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_HANDLED, "T64 an NMI ends it");
-    set(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_NMI);
+    set_reg(XVCPU_REG_INTERRUPTIBILITY, XVCPU_INTERRUPTIBILITY_NMI);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_RETURN, "T64 unless NMIs are blocked");
     memset(&v->queue, 0, sizeof v->queue);
-    set(XVCPU_REG_INTERRUPTIBILITY, 0);
-    set(XVCPU_REG_RFLAGS, 0x102);
+    set_reg(XVCPU_REG_INTERRUPTIBILITY, 0);
+    set_reg(XVCPU_REG_RFLAGS, 0x102);
     ok(exits(XVCPU_EXIT_REASON_HLT, 0, 1) == XVCPU_ACTION_HANDLED,
        "T64 a single-step trap ends it");
     stop();
@@ -1142,10 +1105,10 @@ static void test_other_exits(void *unused)
     ok(ended(exits(XVCPU_EXIT_REASON_INVLPG, 0x5000, 3), NONE) && v->flush_vpid,
        "INVLPG drops translations");
     ok(exits(XVCPU_EXIT_REASON_INTERRUPT_WINDOW, 0, 0) == XVCPU_ACTION_HANDLED &&
-           get(XVCPU_REG_RIP) == v->exit.rip,
+           get_reg(XVCPU_REG_RIP) == v->exit.rip,
        "T54 interrupt window: handled, RIP stays");
     ok(exits(XVCPU_EXIT_REASON_NMI_WINDOW, 0, 0) == XVCPU_ACTION_HANDLED &&
-           get(XVCPU_REG_RIP) == v->exit.rip,
+           get_reg(XVCPU_REG_RIP) == v->exit.rip,
        "T54 NMI window: handled, RIP stays");
     stop();
 }
@@ -1158,7 +1121,7 @@ static void test_shown_monitor(void *unused)
     desc.show_monitor = 1;
     start_with(&desc);
     ok(exits(XVCPU_EXIT_REASON_MWAIT, 0, 3) == XVCPU_ACTION_RETURN &&
-           v->exit.kind == XVCPU_EXIT_INSTRUCTION && get(XVCPU_REG_RIP) == v->exit.rip,
+           v->exit.kind == XVCPU_EXIT_INSTRUCTION && get_reg(XVCPU_REG_RIP) == v->exit.rip,
        "MWAIT is the caller's where it is shown");
     stop();
 }
@@ -1172,15 +1135,15 @@ static void test_all_reasons(void *unused)
     start();
     for (reason = 0; reason <= 0xFFFF; reason++) {
         xvcpu_action action;
-        set(XVCPU_REG_RIP, 0x1000);
+        set_reg(XVCPU_REG_RIP, 0x1000);
         v->gpr[XVCPU_RCX] = 0x12345; // no such MSR, no such XCR
         action = exits(reason, 0, 3);
         if (action == XVCPU_ACTION_DEFAULT)
             wrong++;
         if (action == XVCPU_ACTION_INJECTED)
-            wrong += raised() == NONE || get(XVCPU_REG_RIP) != 0x1000;
+            wrong += raised() == NONE || get_reg(XVCPU_REG_RIP) != 0x1000;
         if (action == XVCPU_ACTION_RETURN && reason != XVCPU_EXIT_REASON_HLT)
-            wrong += get(XVCPU_REG_RIP) != 0x1000 || raised() != NONE;
+            wrong += get_reg(XVCPU_REG_RIP) != 0x1000 || raised() != NONE;
         if (reason >= XVCPU_EXIT_REASON_COUNT)
             returned += action == XVCPU_ACTION_RETURN;
     }
@@ -1193,14 +1156,13 @@ static void test_all_reasons(void *unused)
 
 static xvcpu_status answer(xvcpu_u64 value)
 {
-    xvcpu_error error;
     xvcpu_answer_done(v, value);
     return xvcpui_complete(v, &error);
 }
 
 static void io(xvcpu_u32 bytes, xvcpu_bool in, xvcpu_bool string)
 {
-    set(XVCPU_REG_RIP, 0x1000);
+    set_reg(XVCPU_REG_RIP, 0x1000);
     sim_check_equal(exits(XVCPU_EXIT_REASON_IO_INSTRUCTION,
                           (xvcpu_u64)0x3F8 << 16 | (bytes - 1U) | (in ? 8U : 0U) |
                               (string ? 16U : 0U),
@@ -1225,25 +1187,25 @@ static void test_io_answers(void *unused)
     for (i = 0; i < COUNT(rows); i++) {
         v->gpr[XVCPU_RAX] = rows[i].before;
         io(rows[i].bytes, 1, 0);
-        is_hex(get(XVCPU_REG_RIP), 0x1000, "T57 IN: RIP waits for the answer");
+        is_hex(get_reg(XVCPU_REG_RIP), 0x1000, "T57 IN: RIP waits for the answer");
         sim_check_equal(answer(rows[i].value), XVCPU_STATUS_OK);
         is_hex(v->gpr[XVCPU_RAX], rows[i].after, "T57 IN of %u bytes", rows[i].bytes);
-        is_hex(get(XVCPU_REG_RIP), 0x1001, "T57 IN: then moves on");
+        is_hex(get_reg(XVCPU_REG_RIP), 0x1001, "T57 IN: then moves on");
         v->gpr[XVCPU_RAX] = 0x5555;
-        set(XVCPU_REG_RIP, 0x2000);
+        set_reg(XVCPU_REG_RIP, 0x2000);
         sim_check_equal(xvcpui_complete(v, NULL), XVCPU_STATUS_OK);
-        ok(get(XVCPU_REG_RIP) == 0x2000 && v->gpr[XVCPU_RAX] == 0x5555,
+        ok(get_reg(XVCPU_REG_RIP) == 0x2000 && v->gpr[XVCPU_RAX] == 0x5555,
            "T57 IN: an answer counts once");
     }
     v->gpr[XVCPU_RAX] = 0x1122334455667788;
     io(2, 0, 0);
     is_hex(v->exit.value, 0x7788, "OUT: the guest's value");
     sim_check_equal(answer(0xFFFF), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RAX] == 0x1122334455667788 && get(XVCPU_REG_RIP) == 0x1001,
+    ok(v->gpr[XVCPU_RAX] == 0x1122334455667788 && get_reg(XVCPU_REG_RIP) == 0x1001,
        "OUT changes no register");
     io(1, 1, 0);
     sim_check_equal(xvcpui_complete(v, NULL), XVCPU_STATUS_OK);
-    ok(get(XVCPU_REG_RIP) == 0x1000, "no answer: the instruction runs again");
+    ok(get_reg(XVCPU_REG_RIP) == 0x1000, "no answer: the instruction runs again");
     stop();
 }
 
@@ -1251,7 +1213,7 @@ static void mmio(xvcpu_u32 bytes, xvcpu_u32 gpr, xvcpu_u32 gpr_bytes, xvcpu_u32 
                  xvcpu_bool sign, xvcpu_bool write)
 {
     xvcpu_exit_memory *memory = &v->exit.u.memory;
-    set(XVCPU_REG_RIP, 0x1000);
+    set_reg(XVCPU_REG_RIP, 0x1000);
     (void)exits(XVCPU_EXIT_REASON_EPT_VIOLATION, write ? 2 : 1, 0);
     v->exit.kind = XVCPU_EXIT_MMIO;
     v->exit.instruction_length = 4;
@@ -1291,12 +1253,13 @@ static void test_mmio_answers(void *unused)
             sim_check_equal(answer(rows[i].value), XVCPU_STATUS_OK);
             is_hex(xvcpui_read_gpr(v, gprs[n]), rows[i].after, "memory read, %s, register %u",
                    rows[i].what, gprs[n]);
-            is_hex(get(XVCPU_REG_RIP), 0x1004, "and RIP moves by the decoded length");
+            is_hex(get_reg(XVCPU_REG_RIP), 0x1004, "and RIP moves by the decoded length");
         }
     v->gpr[XVCPU_RBX] = 5;
     mmio(4, XVCPU_RBX, 4, 0, 0, 1);
     sim_check_equal(answer(9), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RBX] == 5 && get(XVCPU_REG_RIP) == 0x1004, "memory write changes no register");
+    ok(v->gpr[XVCPU_RBX] == 5 && get_reg(XVCPU_REG_RIP) == 0x1004,
+       "memory write changes no register");
     stop();
 }
 
@@ -1305,25 +1268,25 @@ static void test_cr_dr_answers(void *unused)
 {
     (void)unused;
     start();
-    set(XVCPU_REG_RIP, 0x1000);
+    set_reg(XVCPU_REG_RIP, 0x1000);
     v->gpr[XVCPU_RBX] = 0x77;
     ok(exits(XVCPU_EXIT_REASON_CR_ACCESS, FROM_CR(2, XVCPU_RBX), 3) == XVCPU_ACTION_RETURN &&
-           v->exit.kind == XVCPU_EXIT_CR && get(XVCPU_REG_RIP) == 0x1000,
+           v->exit.kind == XVCPU_EXIT_CR && get_reg(XVCPU_REG_RIP) == 0x1000,
        "a control register that never exits is the caller's");
     sim_check_equal(answer(DIRT | 0x1234), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RBX] == (DIRT | 0x1234) && get(XVCPU_REG_RIP) == 0x1003,
+    ok(v->gpr[XVCPU_RBX] == (DIRT | 0x1234) && get_reg(XVCPU_REG_RIP) == 0x1003,
        "MOV from CR: the answer is the register");
     ok(exits(XVCPU_EXIT_REASON_CR_ACCESS, TO_CR(2, XVCPU_RBX), 3) == XVCPU_ACTION_RETURN,
        "and a write");
     sim_check_equal(answer(0), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RBX] == (DIRT | 0x1234) && get(XVCPU_REG_RIP) == 0x1006,
+    ok(v->gpr[XVCPU_RBX] == (DIRT | 0x1234) && get_reg(XVCPU_REG_RIP) == 0x1006,
        "MOV to CR: no register changes");
     // A handler of the caller's that returns the exit sees MOV DR before the built-in one.
     protected_mode();
     (void)exits(XVCPU_EXIT_REASON_MOV_DR, FROM_DR(1, XVCPU_RCX), 3);
-    set(XVCPU_REG_RIP, 0x1000);
+    set_reg(XVCPU_REG_RIP, 0x1000);
     sim_check_equal(answer(DIRT | 0x99), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RCX] == 0x99 && get(XVCPU_REG_RIP) == 0x1003,
+    ok(v->gpr[XVCPU_RCX] == 0x99 && get_reg(XVCPU_REG_RIP) == 0x1003,
        "MOV from DR: the answer is the register, 32 bits of it in 32-bit code");
     v->gpr[XVCPU_RCX] = 0x88;
     (void)exits(XVCPU_EXIT_REASON_MOV_DR, TO_DR(1, XVCPU_RCX), 3);
@@ -1331,38 +1294,36 @@ static void test_cr_dr_answers(void *unused)
     is_hex(v->gpr[XVCPU_RCX], 0x88, "MOV to DR: no register changes");
     (void)wrmsr(0x12345, 5);
     sim_check_equal(answer(0), XVCPU_STATUS_OK);
-    ok(registers_untouched(5, 0) && get(XVCPU_REG_RIP) == v->exit.rip + 2,
+    ok(registers_untouched(5, 0) && get_reg(XVCPU_REG_RIP) == v->exit.rip + 2,
        "WRMSR: no register changes");
     stop();
 }
 
 static void misfit(const char *what)
 {
-    xvcpu_error error;
-    const xvcpu_u64 rip = get(XVCPU_REG_RIP);
+    const xvcpu_u64 rip = get_reg(XVCPU_REG_RIP);
     const xvcpu_u64 rax = v->gpr[XVCPU_RAX];
     xvcpu_status status;
     memset(&error, 0, sizeof error);
     xvcpu_answer_done(v, 0x77);
     status = xvcpui_complete(v, &error);
     ok(status == XVCPU_STATUS_NOT_ANSWERED && error.detail && error.detail[0] != 0 &&
-           get(XVCPU_REG_RIP) == rip && v->gpr[XVCPU_RAX] == rax,
+           get_reg(XVCPU_REG_RIP) == rip && v->gpr[XVCPU_RAX] == rax,
        "%s cannot be answered \"done\": %s", what, error.detail ? error.detail : "");
     v->exit.answer = XVCPU_ANSWER_NONE;
 }
 
 static void test_other_answers(void *unused)
 {
-    xvcpu_error error;
     (void)unused;
     start();
-    set(XVCPU_REG_RIP, 0x1000);
+    set_reg(XVCPU_REG_RIP, 0x1000);
     v->gpr[XVCPU_RAX] = 42;
     ok(exits(XVCPU_EXIT_REASON_VMCALL, 0, 3) == XVCPU_ACTION_RETURN &&
            v->exit.u.vmcall.number == 42,
        "VMCALL is the caller's");
     sim_check_equal(answer(0xFFFFFFFFFFFFFFFE), XVCPU_STATUS_OK);
-    ok(v->gpr[XVCPU_RAX] == 0xFFFFFFFFFFFFFFFE && get(XVCPU_REG_RIP) == 0x1003,
+    ok(v->gpr[XVCPU_RAX] == 0xFFFFFFFFFFFFFFFE && get_reg(XVCPU_REG_RIP) == 0x1003,
        "VMCALL: the answer is RAX");
     io(1, 1, 1);
     misfit("string I/O");
@@ -1383,7 +1344,7 @@ static void test_other_answers(void *unused)
        "a HLT that completed cannot fault");
     v->exit.answer = XVCPU_ANSWER_NONE;
     // A page fault for an access to memory: CR2 is its address.
-    sim_vmcs_set(v->vmcs_pa, XVCPU_VMCS_EXIT_GUEST_LINEAR_ADDR, 0x7654321);
+    put(XVCPU_VMCS_EXIT_GUEST_LINEAR_ADDR, 0x7654321);
     (void)exits(XVCPU_EXIT_REASON_EPT_VIOLATION, 0x181, 0);
     xvcpu_answer_fault(v, XVCPU_EXCEPTION_PF, 6);
     sim_check_equal(xvcpui_complete(v, &error), XVCPU_STATUS_OK);

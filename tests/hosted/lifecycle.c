@@ -5,6 +5,7 @@
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
 
+#include "status.h"
 #include "tap.h"
 
 #define RAM_BYTES 0x200000U
@@ -14,24 +15,8 @@
 static xvcpu_cpu cpus[SIM_CPUS];
 static xvcpu_ept ept;
 static xvcpu vcpus[2];
-static xvcpu_error error;
 static unsigned char *ram;
 static xvcpu_desc wanted; // what create_vcpu uses beside the EPT and the VPID
-
-#define OK(call) check_status((call), XVCPU_STATUS_OK, #call, __LINE__)
-#define FAILS(call, status) check_status((call), XVCPU_STATUS_##status, #call, __LINE__)
-
-static void check_status(xvcpu_status got, xvcpu_status want, const char *call, int line)
-{
-    if (got != want)
-        sim_fail("line %d: %s: %s (%s), not %s", line, call, xvcpu_status_name(got),
-                 got != XVCPU_STATUS_OK && error.detail ? error.detail : "-",
-                 xvcpu_status_name(want));
-    if (want != XVCPU_STATUS_OK) {
-        sim_check_equal(error.status, want);
-        sim_check(error.detail != NULL);
-    }
-}
 
 static void forget(void)
 {
@@ -48,7 +33,7 @@ static xvcpu_cpu *enable(xvcpu_u32 n)
     memset(&desc, 0, sizeof desc);
     desc.id = n;
     (void)sim_cpu(n);
-    OK(xvcpu_cpu_enable(&cpus[n], &desc, &error));
+    must(xvcpu_cpu_enable(&cpus[n], &desc, &error));
     sim_check(xvcpu_cpu_is_enabled(&cpus[n]));
     sim_check(!xvcpu_cpu_is_foreign(&cpus[n]));
     return &cpus[n];
@@ -57,7 +42,7 @@ static xvcpu_cpu *enable(xvcpu_u32 n)
 static void disable(xvcpu_u32 n)
 {
     (void)sim_cpu(n);
-    OK(xvcpu_cpu_disable(&cpus[n], &error));
+    must(xvcpu_cpu_disable(&cpus[n], &error));
     sim_check(!xvcpu_cpu_is_enabled(&cpus[n]));
     sim_check((xvcpu_read_cr4() & XVCPU_CR4_VMXE) == 0);
 }
@@ -66,9 +51,9 @@ static void create_ept(const xvcpu_caps *caps)
 {
     xvcpu_ept_desc desc;
     memset(&desc, 0, sizeof desc);
-    OK(xvcpu_ept_create(&ept, &desc, caps, &error));
+    must(xvcpu_ept_create(&ept, &desc, caps, &error));
     ram = (unsigned char *)sim_ram(RAM_BYTES, RAM_BYTES);
-    OK(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
+    must(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
 }
 
 static void create_vcpu(xvcpu_u32 n, const xvcpu_caps *caps)
@@ -76,7 +61,7 @@ static void create_vcpu(xvcpu_u32 n, const xvcpu_caps *caps)
     xvcpu_desc desc = wanted;
     desc.ept = &ept;
     desc.vpid = (xvcpu_u16)(n + 1);
-    OK(xvcpu_create(&vcpus[n], &desc, caps, &error));
+    must(xvcpu_create(&vcpus[n], &desc, caps, &error));
 }
 
 static void start(void)
@@ -85,14 +70,14 @@ static void start(void)
     (void)enable(0);
     create_ept(&cpus[0].caps);
     create_vcpu(0, &cpus[0].caps);
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
 }
 
 static void stop(void)
 {
     (void)sim_cpu(0);
-    OK(xvcpu_destroy(&vcpus[0], &error));
+    must(xvcpu_destroy(&vcpus[0], &error));
     xvcpu_ept_destroy(&ept);
     disable(0);
 }
@@ -143,7 +128,7 @@ static void guest_counts(sim_guest *g)
 static void count_once(xvcpu *vcpu, const counter *c)
 {
     const xvcpu_u64 before = c->count;
-    OK(xvcpu_run(vcpu, &error));
+    must(xvcpu_run(vcpu, &error));
     sim_expect_host(0);
     sim_check_equal(vcpu->exit.reason, XVCPU_EXIT_REASON_VMCALL);
     sim_check_equal(c->count, before + 1);
@@ -163,17 +148,17 @@ static void whole_cycle(void *argument)
     c[0].hostile = true;
     start();
     sim_set_guest(guest_counts, c);
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_R12, 0, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_R12, 0, &error));
     for (i = 0; i < 5; i++)
         count_once(&vcpus[0], &c[0]);
-    OK(xvcpu_get(&vcpus[0], XVCPU_REG_R12, &value, &error));
+    must(xvcpu_get(&vcpus[0], XVCPU_REG_R12, &value, &error));
     sim_check_equal(value, 5);
-    OK(xvcpu_get(&vcpus[0], XVCPU_REG_CR2, &value, &error));
+    must(xvcpu_get(&vcpus[0], XVCPU_REG_CR2, &value, &error));
     sim_check_equal(value, 0x6665);
-    OK(xvcpu_unbind(&vcpus[0], &error));
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
     count_once(&vcpus[0], &c[0]);
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     stop();
 }
 
@@ -194,28 +179,28 @@ static void cycle_with_supply(void *argument)
     sim_alloc_fail_from(1);
     cpu_desc.supply.pages = sim_supply(XVCPU_CPU_PAGES);
     cpu_desc.supply.count = XVCPU_CPU_PAGES;
-    OK(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
+    must(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
     ept_desc.supply.pages = sim_supply(8);
     ept_desc.supply.count = 8;
-    OK(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error));
+    must(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error));
     ram = (unsigned char *)sim_ram(RAM_BYTES, RAM_BYTES);
-    OK(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
+    must(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
     desc.ept = &ept;
     desc.supply.pages = sim_supply(XVCPU_VCPU_PAGES);
     desc.supply.count = XVCPU_VCPU_PAGES;
-    OK(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error));
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_counts, c);
     count_once(&vcpus[0], &c[0]);
     stop();
     sim_check_equal(sim_pages_allocated(), 0);
     // One page less is too little, and says so.
     cpu_desc.supply.count = XVCPU_CPU_PAGES;
-    OK(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
-    OK(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error));
+    must(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
+    must(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error));
     desc.supply.count = XVCPU_VCPU_PAGES - 1;
-    FAILS(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error), OUT_OF_PAGES);
+    must_fail(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error), OUT_OF_PAGES);
     xvcpu_ept_destroy(&ept);
     disable(0);
 }
@@ -230,11 +215,11 @@ static void cycle_without_ept(void *argument)
     memset(&ept_desc, 0, sizeof ept_desc);
     memset(&desc, 0, sizeof desc);
     (void)enable(0);
-    FAILS(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error), UNSUPPORTED);
+    must_fail(xvcpu_ept_create(&ept, &ept_desc, &cpus[0].caps, &error), UNSUPPORTED);
     sim_check_equal(error.msr, XVCPU_MSR_IA32_VMX_PROCBASED_CTLS2);
     sim_check_equal(error.bits, XVCPU_PROC2_EPT);
     sim_check(strstr(error.detail, "EPT") != NULL);
-    FAILS(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error), UNSUPPORTED);
+    must_fail(xvcpu_create(&vcpus[0], &desc, &cpus[0].caps, &error), UNSUPPORTED);
     sim_check_equal(error.bits, XVCPU_PROC2_EPT);
     disable(0);
 }
@@ -248,7 +233,8 @@ static void refused(xvcpu_status status, xvcpu_u32 msr, xvcpu_u64 bits, const ch
     const xvcpu_u64 control = sim_msr_get(XVCPU_MSR_IA32_FEATURE_CONTROL);
     xvcpu_status without;
     sim_counts_clear();
-    check_status(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error), status, "xvcpu_cpu_enable", 0);
+    check_status(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error), status, "xvcpu_cpu_enable",
+                 __FILE__, __LINE__);
     sim_check_equal(error.msr, msr);
     sim_check_equal(error.bits, bits);
     if (!strstr(error.detail, detail))
@@ -311,12 +297,12 @@ static void enable_unlocked(void *argument)
     (void)argument;
     // Other bits of the MSR are not ours to clear: they stay for good once it is locked.
     sim_msr_set_all(XVCPU_MSR_IA32_FEATURE_CONTROL, XVCPU_FEATURE_CONTROL_LMCE);
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
     sim_check_equal(sim_msr_get(XVCPU_MSR_IA32_FEATURE_CONTROL), XVCPU_FEATURE_CONTROL_LMCE | 5U);
     disable(0);
     // The second time it is locked already.
     sim_counts_clear();
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
     sim_check_equal(sim_counts.wrmsr, 0);
     disable(0);
 }
@@ -329,7 +315,7 @@ static void enable_cr0(void *argument)
     cpu_desc.keep_cr0 = 1;
     refused(XVCPU_STATUS_CR0_FIXED, XVCPU_MSR_IA32_VMX_CR0_FIXED0, XVCPU_CR0_NE, "CR0.NE");
     cpu_desc.keep_cr0 = 0;
-    OK(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
+    must(xvcpu_cpu_enable(&cpus[0], &cpu_desc, &error));
     sim_check((xvcpu_read_cr0() & XVCPU_CR0_NE) != 0);
     disable(0);
     sim_check((xvcpu_read_cr0() & XVCPU_CR0_NE) == 0);
@@ -355,7 +341,7 @@ static void enable_osxsave_off(void *argument)
     (void)argument;
     sim_this_cpu()->cr4 &= ~XVCPU_CR4_OSXSAVE;
     sim_snapshot();
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
     sim_check_equal((xvcpu_read_cr4() & XVCPU_CR4_OSXSAVE) != 0, has);
     disable(0);
     sim_expect_host(0);
@@ -381,7 +367,7 @@ static void enable_bad_basic(void *argument)
     bad_basic(basic | XVCPU_BIT64(31), "bit 31");
     // All of a page is allowed.
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_BASIC, no_size | ((xvcpu_u64)4096 << 32));
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
     disable(0);
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_BASIC, basic);
 }
@@ -394,17 +380,17 @@ static void enable_pages(void *argument)
     refused(XVCPU_STATUS_OUT_OF_PAGES, 0, 0, "page");
     sim_alloc_fail_at(0);
     sim_alloc_flaw_at(1, SIM_PAGE_MISALIGNED);
-    FAILS(xvcpu_cpu_enable(&cpus[0], NULL, &error), BAD_PAGE);
+    must_fail(xvcpu_cpu_enable(&cpus[0], NULL, &error), BAD_PAGE);
     sim_check_equal(error.value & 0xFFFU, 8);
     sim_check_equal(sim_pages_live(), 0);
     sim_alloc_flaw_at(1, SIM_PAGE_TOO_HIGH);
-    FAILS(xvcpu_cpu_enable(&cpus[0], NULL, &error), BAD_PAGE);
+    must_fail(xvcpu_cpu_enable(&cpus[0], NULL, &error), BAD_PAGE);
     sim_check_equal(sim_pages_live(), 0);
     // T4: addresses of 32 bits.
     sim_msr_set_all(XVCPU_MSR_IA32_VMX_BASIC, basic | XVCPU_VMX_BASIC_ADDRESS_32BIT);
     refused(XVCPU_STATUS_BAD_PAGE, 0, 0, "page");
     sim_low_memory(true);
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
     disable(0);
 }
 
@@ -423,7 +409,7 @@ static void enable_vmxon_fails(void *argument)
     sim_this_cpu()->cr0 &= ~XVCPU_CR0_NE;
     sim_snapshot();
     sim_vmfail_next("VMXON", 0);
-    FAILS(xvcpu_cpu_enable(&cpus[0], NULL, &error), VMFAIL_INVALID);
+    must_fail(xvcpu_cpu_enable(&cpus[0], NULL, &error), VMFAIL_INVALID);
     sim_check(strstr(error.detail, "VMXON") != NULL);
     sim_check_equal(error.instruction_error, 0); // T9
     sim_check(!xvcpu_cpu_is_enabled(&cpus[0]));
@@ -434,7 +420,7 @@ static void enable_vmxon_fails(void *argument)
 static void enable_arguments(void *argument)
 {
     (void)argument;
-    FAILS(xvcpu_cpu_enable(NULL, NULL, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_cpu_enable(NULL, NULL, &error), INVALID_ARGUMENT);
     cpu_desc.canary_first = 1;
     refused(XVCPU_STATUS_UNINITIALIZED_DESC, 0, 0, "xvcpu_cpu_desc");
     cpu_desc.canary_first = 0;
@@ -445,25 +431,25 @@ static void enable_arguments(void *argument)
     refused(XVCPU_STATUS_WRONG_CPU, 0, 0, "");
     cpu_desc.id = 0;
     sim_check(!xvcpu_cpu_is_enabled(NULL));
-    FAILS(xvcpu_cpu_disable(NULL, &error), INVALID_STATE);
-    FAILS(xvcpu_cpu_disable(&cpus[0], &error), INVALID_STATE);
+    must_fail(xvcpu_cpu_disable(NULL, &error), INVALID_STATE);
+    must_fail(xvcpu_cpu_disable(&cpus[0], &error), INVALID_STATE);
     // Probing changes nothing.
     sim_counts_clear();
-    OK(xvcpu_probe(&cpus[1].caps, &error));
+    must(xvcpu_probe(&cpus[1].caps, &error));
     sim_check_equal(sim_counts.wrmsr + sim_counts.cr_write + sim_counts.vmxon, 0);
-    FAILS(xvcpu_probe(NULL, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_probe(NULL, &error), INVALID_ARGUMENT);
     // Twice: the second is refused, the first goes on.
-    OK(xvcpu_cpu_enable(&cpus[0], NULL, &error));
-    FAILS(xvcpu_cpu_enable(&cpus[0], NULL, &error), VMX_BUSY);
-    FAILS(xvcpu_cpu_enable(&cpus[1], NULL, &error), VMX_BUSY);
+    must(xvcpu_cpu_enable(&cpus[0], NULL, &error));
+    must_fail(xvcpu_cpu_enable(&cpus[0], NULL, &error), VMX_BUSY);
+    must_fail(xvcpu_cpu_enable(&cpus[1], NULL, &error), VMX_BUSY);
     sim_check(xvcpu_cpu_is_enabled(&cpus[0]));
     sim_check(xvcpu_cpu_is_foreign(&cpus[1]));
     // From another processor it cannot be disabled.
     (void)sim_cpu(1);
-    FAILS(xvcpu_cpu_disable(&cpus[0], &error), WRONG_CPU);
+    must_fail(xvcpu_cpu_disable(&cpus[0], &error), WRONG_CPU);
     sim_check(xvcpu_cpu_is_enabled(&cpus[0]));
     disable(0);
-    FAILS(xvcpu_cpu_disable(&cpus[0], &error), INVALID_STATE);
+    must_fail(xvcpu_cpu_disable(&cpus[0], &error), INVALID_STATE);
 }
 
 static void run_enable_test(void *argument)
@@ -493,35 +479,35 @@ static void create_errors(void *argument)
     create_ept(caps);
     pages = sim_pages_live();
     desc.ept = &ept;
-    FAILS(xvcpu_create(NULL, &desc, caps, &error), INVALID_ARGUMENT);
-    FAILS(xvcpu_create(&vcpus[0], NULL, caps, &error), INVALID_ARGUMENT);
-    FAILS(xvcpu_create(&vcpus[0], &desc, NULL, &error), INVALID_ARGUMENT);
-    FAILS(xvcpu_create(&vcpus[0], &desc, &blank, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(NULL, &desc, caps, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(&vcpus[0], NULL, caps, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(&vcpus[0], &desc, NULL, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(&vcpus[0], &desc, &blank, &error), INVALID_ARGUMENT);
     desc.ept = NULL;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), INVALID_ARGUMENT);
     desc.ept = &no_ept;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), INVALID_ARGUMENT);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), INVALID_ARGUMENT);
     desc.ept = &ept;
     desc.canary_first = 7;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), UNINITIALIZED_DESC);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), UNINITIALIZED_DESC);
     desc.canary_first = 0;
     desc.canary_last = 7;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), UNINITIALIZED_DESC);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), UNINITIALIZED_DESC);
     desc.canary_last = 0;
     desc.require_features = XVCPU_BIT64(XVCPU_FEATURE_LA57);
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), UNSUPPORTED);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), UNSUPPORTED);
     sim_check(strcmp(error.detail, xvcpu_feature_name(XVCPU_FEATURE_LA57)) == 0);
     desc.require_features = 0;
     desc.required_controls[XVCPU_WORD_PROC2] = XVCPU_PROC2_PCONFIG;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), CONTROL_UNSUPPORTED);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), CONTROL_UNSUPPORTED);
     sim_check_equal(error.msr, XVCPU_MSR_IA32_VMX_PROCBASED_CTLS2);
     sim_check_equal(error.bits, XVCPU_PROC2_PCONFIG);
     desc.required_controls[XVCPU_WORD_PROC2] = 0;
     desc.required_controls[XVCPU_WORD_PROC3] = XVCPU_PROC3_HLAT;
-    FAILS(xvcpu_create(&vcpus[0], &desc, caps, &error), CONTROL_UNSUPPORTED);
+    must_fail(xvcpu_create(&vcpus[0], &desc, caps, &error), CONTROL_UNSUPPORTED);
     sim_check_equal(error.msr, XVCPU_MSR_IA32_VMX_PROCBASED_CTLS3);
     sim_check_equal(sim_pages_live(), pages);
-    FAILS(xvcpu_destroy(&vcpus[0], &error), INVALID_STATE);
+    must_fail(xvcpu_destroy(&vcpus[0], &error), INVALID_STATE);
     xvcpu_ept_destroy(&ept);
     disable(0);
 }
@@ -530,11 +516,11 @@ static void create_errors(void *argument)
 
 static void bind_refused(xvcpu_status status, const char *detail)
 {
-    check_status(xvcpu_bind(&vcpus[0], &cpus[0], &error), status, "xvcpu_bind", 0);
+    check_status(xvcpu_bind(&vcpus[0], &cpus[0], &error), status, "xvcpu_bind", __FILE__, __LINE__);
     if (!strstr(error.detail, detail))
         sim_fail("detail \"%s\" does not say \"%s\"", error.detail, detail);
-    FAILS(xvcpu_unbind(&vcpus[0], &error), NOT_BOUND);
-    FAILS(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
+    must_fail(xvcpu_unbind(&vcpus[0], &error), NOT_BOUND);
+    must_fail(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
 }
 
 static void bind_errors(void *argument)
@@ -548,13 +534,13 @@ static void bind_errors(void *argument)
     c[0].gpa = 0x9000;
     (void)enable(0);
     create_ept(&cpus[0].caps);
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[0], &error), INVALID_STATE); // not created
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[0], &error), INVALID_STATE); // not created
     create_vcpu(0, &cpus[0].caps);
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[1], &error), INVALID_STATE); // not enabled
-    FAILS(xvcpu_bind(&vcpus[0], NULL, &error), INVALID_STATE);
-    FAILS(xvcpu_bind(NULL, &cpus[0], &error), INVALID_STATE);
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[1], &error), INVALID_STATE); // not enabled
+    must_fail(xvcpu_bind(&vcpus[0], NULL, &error), INVALID_STATE);
+    must_fail(xvcpu_bind(NULL, &cpus[0], &error), INVALID_STATE);
     (void)sim_cpu(1);
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[0], &error), WRONG_CPU);
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[0], &error), WRONG_CPU);
     (void)sim_cpu(0);
     cpu->segments[XVCPU_TR].selector = 0; // T20: a kernel without a TSS
     bind_refused(XVCPU_STATUS_NO_TSS, "TR");
@@ -572,9 +558,9 @@ static void bind_errors(void *argument)
     bind_refused(XVCPU_STATUS_VMFAIL, "VMWRITE");
     sim_check_equal(error.status, XVCPU_STATUS_NOT_BOUND);
     // After all that it still works.
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[0], &error), INVALID_STATE); // bound already
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[0], &error), INVALID_STATE); // bound already
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_counts, c);
     count_once(&vcpus[0], &c[0]);
     stop();
@@ -585,18 +571,18 @@ static void bind_other_capabilities(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)enable(1);
     cpus[1].caps.revision ^= 1U;
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[1], &error), CONTROL_UNSUPPORTED);
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[1], &error), CONTROL_UNSUPPORTED);
     sim_check_equal(error.msr, XVCPU_MSR_IA32_VMX_BASIC);
     cpus[1].caps.revision ^= 1U;
     cpus[1].caps.controls[XVCPU_WORD_PROC2].may_be_1 &= ~XVCPU_PROC2_EPT;
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[1], &error), CONTROL_UNSUPPORTED);
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[1], &error), CONTROL_UNSUPPORTED);
     sim_check_equal(error.bits, XVCPU_PROC2_EPT);
     cpus[1].caps.controls[XVCPU_WORD_PROC2].may_be_1 |= XVCPU_PROC2_EPT;
     cpus[1].caps.features &= ~XVCPU_BIT64(XVCPU_FEATURE_NX);
-    FAILS(xvcpu_bind(&vcpus[0], &cpus[1], &error), UNSUPPORTED);
+    must_fail(xvcpu_bind(&vcpus[0], &cpus[1], &error), UNSUPPORTED);
     disable(1);
     stop();
 }
@@ -619,15 +605,15 @@ static void wrong_order(void *argument)
     // Bound to processor 0, asked on processor 1: nothing is touched there.
     (void)enable(1);
     sim_counts_clear();
-    FAILS(xvcpu_run(v, &error), WRONG_CPU);
-    FAILS(xvcpu_get(v, XVCPU_REG_RIP, &value, &error), WRONG_CPU);
-    FAILS(xvcpu_set(v, XVCPU_REG_RIP, 1, &error), WRONG_CPU);
-    FAILS(xvcpu_unbind(v, &error), WRONG_CPU);
-    FAILS(xvcpu_destroy(v, &error), WRONG_CPU);
-    FAILS(xvcpu_bind(v, &cpus[1], &error), INVALID_STATE); // unbind there first
-    FAILS(xvcpu_set_ept(v, &ept, &error), WRONG_CPU);
-    FAILS(xvcpu_preset_real(v, 0, 0x7C00, &error), WRONG_CPU);
-    FAILS(xvcpu_set_budget(v, 1000, &error), WRONG_CPU);
+    must_fail(xvcpu_run(v, &error), WRONG_CPU);
+    must_fail(xvcpu_get(v, XVCPU_REG_RIP, &value, &error), WRONG_CPU);
+    must_fail(xvcpu_set(v, XVCPU_REG_RIP, 1, &error), WRONG_CPU);
+    must_fail(xvcpu_unbind(v, &error), WRONG_CPU);
+    must_fail(xvcpu_destroy(v, &error), WRONG_CPU);
+    must_fail(xvcpu_bind(v, &cpus[1], &error), INVALID_STATE); // unbind there first
+    must_fail(xvcpu_set_ept(v, &ept, &error), WRONG_CPU);
+    must_fail(xvcpu_preset_real(v, 0, 0x7C00, &error), WRONG_CPU);
+    must_fail(xvcpu_set_budget(v, 1000, &error), WRONG_CPU);
     sim_check_equal(sim_counts.vmread + sim_counts.vmwrite + sim_counts.vmclear +
                         sim_counts.vmptrld + sim_counts.entries,
                     0);
@@ -636,35 +622,35 @@ static void wrong_order(void *argument)
     (void)sim_cpu(0);
     count_once(v, &c[0]);
     // Unbound.
-    OK(xvcpu_unbind(v, &error));
+    must(xvcpu_unbind(v, &error));
     sim_counts_clear();
-    FAILS(xvcpu_unbind(v, &error), NOT_BOUND);
-    FAILS(xvcpu_run(v, &error), NOT_BOUND);
-    FAILS(xvcpu_get(v, XVCPU_REG_RIP, &value, &error), NOT_BOUND);
-    FAILS(xvcpu_get(v, XVCPU_REG_RAX, &value, &error), NOT_BOUND);
-    FAILS(xvcpu_set(v, XVCPU_REG_RIP, 1, &error), NOT_BOUND);
-    FAILS(xvcpu_get_mode(v, &mode, &error), NOT_BOUND);
-    FAILS(xvcpu_get_paging(v, &paging, &error), NOT_BOUND);
-    FAILS(xvcpu_preset_reset(v, &error), NOT_BOUND);
-    FAILS(xvcpu_preset_protected(v, 0, 0, &error), NOT_BOUND);
-    FAILS(xvcpu_preset_long(v, 0, 0, 0, &error), NOT_BOUND);
-    FAILS(xvcpu_preset_wait_sipi(v, &error), NOT_BOUND);
-    FAILS(xvcpu_start_sipi(v, 1, &error), NOT_BOUND);
-    FAILS(xvcpu_skip_instruction(v, &error), NOT_BOUND);
-    FAILS(xvcpu_set_budget(v, 1, &error), NOT_BOUND);
+    must_fail(xvcpu_unbind(v, &error), NOT_BOUND);
+    must_fail(xvcpu_run(v, &error), NOT_BOUND);
+    must_fail(xvcpu_get(v, XVCPU_REG_RIP, &value, &error), NOT_BOUND);
+    must_fail(xvcpu_get(v, XVCPU_REG_RAX, &value, &error), NOT_BOUND);
+    must_fail(xvcpu_set(v, XVCPU_REG_RIP, 1, &error), NOT_BOUND);
+    must_fail(xvcpu_get_mode(v, &mode, &error), NOT_BOUND);
+    must_fail(xvcpu_get_paging(v, &paging, &error), NOT_BOUND);
+    must_fail(xvcpu_preset_reset(v, &error), NOT_BOUND);
+    must_fail(xvcpu_preset_protected(v, 0, 0, &error), NOT_BOUND);
+    must_fail(xvcpu_preset_long(v, 0, 0, 0, &error), NOT_BOUND);
+    must_fail(xvcpu_preset_wait_sipi(v, &error), NOT_BOUND);
+    must_fail(xvcpu_start_sipi(v, 1, &error), NOT_BOUND);
+    must_fail(xvcpu_skip_instruction(v, &error), NOT_BOUND);
+    must_fail(xvcpu_set_budget(v, 1, &error), NOT_BOUND);
     sim_check_equal(sim_counts.vmread + sim_counts.vmwrite + sim_counts.vmclear +
                         sim_counts.vmptrld + sim_counts.entries,
                     0);
     sim_check_equal(value, 0x77);
-    OK(xvcpu_bind(v, &cpus[0], &error));
+    must(xvcpu_bind(v, &cpus[0], &error));
     count_once(v, &c[0]);
     stop();
     // Destroyed.
-    FAILS(xvcpu_run(v, &error), INVALID_STATE);
-    FAILS(xvcpu_unbind(v, &error), INVALID_STATE);
-    FAILS(xvcpu_destroy(v, &error), INVALID_STATE);
-    FAILS(xvcpu_bind(v, &cpus[0], &error), INVALID_STATE);
-    FAILS(xvcpu_set_handler(v, 0, NULL, NULL, &error), INVALID_STATE);
+    must_fail(xvcpu_run(v, &error), INVALID_STATE);
+    must_fail(xvcpu_unbind(v, &error), INVALID_STATE);
+    must_fail(xvcpu_destroy(v, &error), INVALID_STATE);
+    must_fail(xvcpu_bind(v, &cpus[0], &error), INVALID_STATE);
+    must_fail(xvcpu_set_handler(v, 0, NULL, NULL, &error), INVALID_STATE);
 }
 
 // -- Disable with virtual CPUs still there (T6)
@@ -678,21 +664,21 @@ static void disable_with_active(void *argument)
     c[1].gpa = 0xA000;
     start();
     create_vcpu(1, &cpus[0].caps);
-    OK(xvcpu_bind(&vcpus[1], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[1], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_counts, c);
     count_once(&vcpus[0], &c[0]);
     count_once(&vcpus[1], &c[1]);
     disable(0); // the simulator fails on VMXOFF with an active VMCS
-    FAILS(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
-    FAILS(xvcpu_run(&vcpus[1], &error), NOT_BOUND);
+    must_fail(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
+    must_fail(xvcpu_run(&vcpus[1], &error), NOT_BOUND);
     // They live on: enabled again, they go on where they were.
     (void)enable(0);
-    OK(xvcpu_bind(&vcpus[1], &cpus[0], &error));
+    must(xvcpu_bind(&vcpus[1], &cpus[0], &error));
     count_once(&vcpus[1], &c[1]);
-    OK(xvcpu_destroy(&vcpus[1], &error));
+    must(xvcpu_destroy(&vcpus[1], &error));
     disable(0);
-    OK(xvcpu_destroy(&vcpus[0], &error)); // VMX is off: no instruction of it is left to run
+    must(xvcpu_destroy(&vcpus[0], &error)); // VMX is off: no instruction of it is left to run
     xvcpu_ept_destroy(&ept);
 }
 
@@ -710,13 +696,13 @@ static void two_on_one(void *argument)
     c[0].hostile = c[1].hostile = true;
     start();
     create_vcpu(1, &cpus[0].caps);
-    OK(xvcpu_bind(&vcpus[1], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[1], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_counts, c);
     for (i = 0; i < 20; i++) {
         const xvcpu_u32 n = (i * 7 / 3) % 2;
         count_once(&vcpus[n], &c[n]);
-        OK(xvcpu_get(&vcpus[1 - n], XVCPU_REG_RIP, &value, &error));
+        must(xvcpu_get(&vcpus[1 - n], XVCPU_REG_RIP, &value, &error));
         sim_check(value == 0x8000 + 3 * c[1 - n].count ||
                   value + 3 == 0x8000 + 3 * c[1 - n].count);
     }
@@ -727,9 +713,9 @@ static void two_on_one(void *argument)
     sim_check_equal(sim_counts.vmptrld, 0);
     count_once(&vcpus[1], &c[1]);
     sim_check_equal(sim_counts.vmptrld, 1);
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     count_once(&vcpus[1], &c[1]);
-    OK(xvcpu_destroy(&vcpus[1], &error));
+    must(xvcpu_destroy(&vcpus[1], &error));
     stop();
 }
 
@@ -752,10 +738,10 @@ static void migration(void *argument)
         count_once(&vcpus[0], &c[0]);
         if (i % 3 == 0)
             count_once(&vcpus[0], &c[0]);
-        OK(xvcpu_unbind(&vcpus[0], &error));
+        must(xvcpu_unbind(&vcpus[0], &error));
         n = (i * 5 + 1) % SIM_CPUS;
         (void)sim_cpu(n);
-        OK(xvcpu_bind(&vcpus[0], &cpus[n], &error));
+        must(xvcpu_bind(&vcpus[0], &cpus[n], &error));
         if (i == 500) { // the guest's own tables change while it is elsewhere
             unsigned char *moved = ram + 0xB000;
             memcpy(moved, ram + c[0].gpa, 8);
@@ -763,7 +749,7 @@ static void migration(void *argument)
         }
     }
     count_once(&vcpus[0], &c[0]);
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     for (n = SIM_CPUS; n-- > 1;)
         disable(n);
     stop();
@@ -780,7 +766,7 @@ static void guest_linear(sim_guest *g)
 static void run_linear(xvcpu_u64 gpa)
 {
     linear_gpa = gpa;
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     xvcpu_answer_done(&vcpus[0], 0);
 }
 
@@ -792,19 +778,19 @@ static void migration_translations(void *argument)
     (void)sim_cpu(0);
     sim_set_guest(guest_linear, NULL);
     run_linear(0x3000);
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(1);
-    OK(xvcpu_bind(&vcpus[0], &cpus[1], &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[1], &error));
     run_linear(0x4000); // nothing cached here yet
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(0);
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
     run_linear(0x4000); // and here 0x3000 was
     // Another virtual CPU with the same VPID.
-    OK(xvcpu_destroy(&vcpus[0], &error));
+    must(xvcpu_destroy(&vcpus[0], &error));
     create_vcpu(0, &cpus[0].caps);
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
     run_linear(0x5000);
     disable(1);
     stop();
@@ -827,7 +813,7 @@ static bool touch(xvcpu_u32 n, xvcpu_u64 gpa, xvcpu_u32 access)
 {
     touched_gpa = gpa;
     touched_access = access;
-    OK(xvcpu_run(&vcpus[n], &error));
+    must(xvcpu_run(&vcpus[n], &error));
     if (touched)
         xvcpu_answer_done(&vcpus[n], 0);
     else
@@ -849,32 +835,32 @@ static void ept_changes(void *argument)
     start();
     (void)enable(1);
     create_vcpu(1, &cpus[1].caps);
-    OK(xvcpu_bind(&vcpus[1], &cpus[1], &error));
-    OK(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[1], &cpus[1], &error));
+    must(xvcpu_preset_long(&vcpus[1], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_touches, NULL);
     (void)sim_cpu(0);
     sim_check(touch(0, 0x10000, XVCPU_EPT_WRITE));
     (void)sim_cpu(1);
     sim_check(touch(1, 0x10000, XVCPU_EPT_WRITE));
-    OK(xvcpu_ept_protect(&ept, 0x10000, 0x1000, XVCPU_EPT_READ, &error));
+    must(xvcpu_ept_protect(&ept, 0x10000, 0x1000, XVCPU_EPT_READ, &error));
     sim_check(!touch(1, 0x10000, XVCPU_EPT_WRITE));
     (void)sim_cpu(0);
     sim_check(!touch(0, 0x10000, XVCPU_EPT_WRITE));
     sim_check(touch(0, 0x10000, XVCPU_EPT_READ));
-    OK(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
+    must(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
     sim_check(!touch(0, 0x10000, XVCPU_EPT_READ));
     (void)sim_cpu(1);
     sim_check(!touch(1, 0x10000, XVCPU_EPT_READ));
     // Not present to present: no INVEPT is due, and none is made.
-    OK(xvcpu_ept_map(&ept, 0x10000, sim_phys(ram) + 0x20000, 0x1000, XVCPU_EPT_RWX,
-                     XVCPU_MEMORY_WB, &error));
+    must(xvcpu_ept_map(&ept, 0x10000, sim_phys(ram) + 0x20000, 0x1000, XVCPU_EPT_RWX,
+                       XVCPU_MEMORY_WB, &error));
     sim_counts_clear();
     sim_check(touch(1, 0x10000, XVCPU_EPT_READ));
     sim_check_equal(sim_counts.invept, 0);
     // Somewhere else.
-    OK(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
-    OK(xvcpu_ept_map(&ept, 0x10000, sim_phys(ram) + 0x30000, 0x1000, XVCPU_EPT_RWX,
-                     XVCPU_MEMORY_WB, &error));
+    must(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
+    must(xvcpu_ept_map(&ept, 0x10000, sim_phys(ram) + 0x30000, 0x1000, XVCPU_EPT_RWX,
+                       XVCPU_MEMORY_WB, &error));
     sim_check(touch(1, 0x10000, XVCPU_EPT_READ));
     (void)sim_cpu(0);
     sim_check(touch(0, 0x10000, XVCPU_EPT_READ));
@@ -883,7 +869,7 @@ static void ept_changes(void *argument)
     sim_check(touch(0, 0x10000, XVCPU_EPT_READ));
     sim_check_equal(sim_counts.invept + sim_counts.invvpid, 0);
     (void)sim_cpu(1);
-    OK(xvcpu_destroy(&vcpus[1], &error));
+    must(xvcpu_destroy(&vcpus[1], &error));
     disable(1);
     stop();
 }
@@ -897,15 +883,15 @@ static void migration_ept(void *argument)
     sim_set_guest(guest_touches, NULL);
     (void)sim_cpu(0);
     sim_check(touch(0, 0x10000, XVCPU_EPT_READ));
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(1);
-    OK(xvcpu_bind(&vcpus[0], &cpus[1], &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[1], &error));
     sim_check(touch(0, 0x11000, XVCPU_EPT_READ));
-    OK(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
+    must(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
     sim_check(touch(0, 0x11000, XVCPU_EPT_READ));
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(0);
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
     sim_check(!touch(0, 0x10000, XVCPU_EPT_READ));
     disable(1);
     stop();
@@ -919,16 +905,16 @@ static void another_ept(void *argument)
     start();
     memset(&desc, 0, sizeof desc);
     memset(&second, 0, sizeof second);
-    OK(xvcpu_ept_create(&second, &desc, &cpus[0].caps, &error));
-    OK(xvcpu_ept_map(&second, 0, sim_phys(ram) + 0x100000, 0x1000, XVCPU_EPT_RWX, XVCPU_MEMORY_WB,
-                     &error));
+    must(xvcpu_ept_create(&second, &desc, &cpus[0].caps, &error));
+    must(xvcpu_ept_map(&second, 0, sim_phys(ram) + 0x100000, 0x1000, XVCPU_EPT_RWX, XVCPU_MEMORY_WB,
+                       &error));
     sim_set_guest(guest_touches, NULL);
     sim_check(touch(0, 0, XVCPU_EPT_READ));
-    FAILS(xvcpu_set_ept(&vcpus[0], NULL, &error), INVALID_ARGUMENT);
-    OK(xvcpu_set_ept(&vcpus[0], &second, &error));
+    must_fail(xvcpu_set_ept(&vcpus[0], NULL, &error), INVALID_ARGUMENT);
+    must(xvcpu_set_ept(&vcpus[0], &second, &error));
     sim_check(touch(0, 0, XVCPU_EPT_READ));
     sim_check(!touch(0, 0x1000, XVCPU_EPT_READ));
-    OK(xvcpu_set_ept(&vcpus[0], &ept, &error));
+    must(xvcpu_set_ept(&vcpus[0], &ept, &error));
     sim_check(touch(0, 0x1000, XVCPU_EPT_READ));
     xvcpu_ept_destroy(&second);
     stop();
@@ -1022,14 +1008,14 @@ static void breakpoints(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_DR0, 0x123456, &error));
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_DR7, 0x402, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_DR0, 0x123456, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_DR7, 0x402, &error));
     sim_set_guest(guest_with_breakpoint, NULL);
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     sim_expect_host(0);
     xvcpu_answer_done(&vcpus[0], 0);
     xvcpu_kick(&vcpus[0]); // returns without an exit in between
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     sim_check_equal(vcpus[0].exit.kind, XVCPU_EXIT_KICKED);
     sim_expect_host(0);
     stop();
@@ -1050,7 +1036,7 @@ static void host_events(void *argument)
     (void)argument;
     start();
     sim_set_guest(guest_nmi, NULL);
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     sim_check_equal(vcpus[0].exit.reason, XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT);
     sim_check_equal(sim_this_cpu()->nmis_taken, 1);
     sim_expect_host(0);
@@ -1069,14 +1055,14 @@ static void failed_entries(void *argument)
     sim_set_guest(guest_counts, c);
     // A bad guest state: an exit with bit 31, no launch.
     sim_vmcs_set(vcpus[0].vmcs_pa, XVCPU_VMCS_GUEST_RFLAGS, 0);
-    FAILS(xvcpu_run(&vcpus[0], &error), ENTRY_FAILED);
+    must_fail(xvcpu_run(&vcpus[0], &error), ENTRY_FAILED);
     sim_check_equal(error.exit_reason, 0x80000021U);
     sim_check_equal(vcpus[0].launched, 0);
     sim_expect_host(0);
     // A bad control: VMfailValid 7, from VMLAUNCH.
     sim_vmcs_set(vcpus[0].vmcs_pa, XVCPU_VMCS_GUEST_RFLAGS, 2);
     sim_vmcs_set(vcpus[0].vmcs_pa, XVCPU_VMCS_CTRL_CR3_TARGET_COUNT, 9);
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
     sim_check_equal(error.instruction_error, 7);
     sim_check(strcmp(error.detail, "VMLAUNCH") == 0);
     sim_expect_host(0);
@@ -1087,17 +1073,17 @@ static void failed_entries(void *argument)
     count_once(&vcpus[0], &c[0]);
     // The same from VMRESUME.
     sim_vmcs_set(vcpus[0].vmcs_pa, XVCPU_VMCS_CTRL_CR3_TARGET_COUNT, 9);
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
     sim_check(strcmp(error.detail, "VMRESUME") == 0);
     sim_vmcs_set(vcpus[0].vmcs_pa, XVCPU_VMCS_CTRL_CR3_TARGET_COUNT, 0);
     count_once(&vcpus[0], &c[0]);
     // VM instructions that fail on the way are reported, not dropped.
     sim_vmfail_next("VMREAD", 12);
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
     sim_check_equal(error.instruction_error, 12);
-    OK(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
+    must(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
     sim_vmfail_next("INVEPT", 28);
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
     sim_check_equal(error.instruction_error, 28);
     sim_check(strcmp(error.detail, "INVEPT") == 0);
     sim_expect_host(0);
@@ -1111,9 +1097,9 @@ static void failed_flush(void *argument)
     start();
     sim_set_guest(guest_touches, NULL);
     sim_check(touch(0, 0x10000, XVCPU_EPT_READ));
-    OK(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
+    must(xvcpu_ept_unmap(&ept, 0x10000, 0x1000, &error));
     sim_vmfail_next("INVEPT", 28);
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
     sim_check(!touch(0, 0x10000, XVCPU_EPT_READ));
     stop();
 }
@@ -1123,16 +1109,16 @@ static void failed_ends(void *argument)
     (void)argument;
     start();
     sim_vmfail_next("VMCLEAR", 2);
-    FAILS(xvcpu_unbind(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_unbind(&vcpus[0], &error), VMFAIL);
     sim_check_equal(error.instruction_error, 2);
     sim_vmfail_next("VMCLEAR", 2);
-    FAILS(xvcpu_destroy(&vcpus[0], &error), VMFAIL);
+    must_fail(xvcpu_destroy(&vcpus[0], &error), VMFAIL);
     sim_vmfail_next("VMCLEAR", 2);
-    FAILS(xvcpu_cpu_disable(&cpus[0], &error), VMFAIL);
+    must_fail(xvcpu_cpu_disable(&cpus[0], &error), VMFAIL);
     sim_check(xvcpu_cpu_is_enabled(&cpus[0]));
-    OK(xvcpu_destroy(&vcpus[0], &error));
+    must(xvcpu_destroy(&vcpus[0], &error));
     sim_vmfail_next("VMXOFF", 0);
-    FAILS(xvcpu_cpu_disable(&cpus[0], &error), VMFAIL_INVALID);
+    must_fail(xvcpu_cpu_disable(&cpus[0], &error), VMFAIL_INVALID);
     sim_check(xvcpu_cpu_is_enabled(&cpus[0]));
     xvcpu_ept_destroy(&ept);
     disable(0);
@@ -1158,14 +1144,14 @@ static void left_to_host(void *argument)
     (void)enable(0);
     create_ept(&cpus[0].caps);
     create_vcpu(0, &cpus[0].caps);
-    OK(xvcpu_bind(&vcpus[0], &cpus[0], &error));
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_bind(&vcpus[0], &cpus[0], &error));
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
     sim_set_guest(guest_counts, c);
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     sim_expect_host(wanted.leave_to_host | SIM_LEFT_FPU);
     xvcpu_answer_done(&vcpus[0], 0);
     sim_counts_clear();
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     // That is what it is for: none of this is touched in a run.
     sim_check_equal(sim_counts.wrmsr + sim_counts.xsetbv + sim_counts.dr_write +
                         sim_counts.table_load + sim_counts.selector_load + sim_counts.xsave,

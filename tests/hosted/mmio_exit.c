@@ -7,6 +7,7 @@
 #define XVCPU_IMPLEMENTATION
 #define XVCPU_MMIO_DECODER
 #include "../sim/sim.h"
+#include "machine.h"
 #include "tap.h"
 
 #define RAM_BYTES 0x10000U
@@ -15,17 +16,6 @@
 #define READ XVCPU_EPT_READ
 #define WRITE XVCPU_EPT_WRITE
 #define FETCH XVCPU_EPT_EXECUTE
-
-static xvcpu_cpu cpu;
-static xvcpu_ept ept;
-static xvcpu vcpu;
-static xvcpu_error error;
-
-#define must(call)                                                                                 \
-    ((call) == XVCPU_STATUS_OK                                                                     \
-         ? (void)0                                                                                 \
-         : sim_fail("%s:%d: %s: %s", __FILE__, __LINE__, #call,                                    \
-                    error.detail ? error.detail : "?"))
 
 typedef struct access_case {
     const char *name;
@@ -104,19 +94,8 @@ static void guest(sim_guest *g)
 static void one_case(void *argument)
 {
     const access_case *const c = (const access_case *)argument;
-    xvcpu_ept_desc ept_desc;
-    xvcpu_desc desc;
-    xvcpu_u8 *ram;
     xvcpu_u64 entry, i;
-    memset(&ept_desc, 0, sizeof ept_desc);
-    memset(&desc, 0, sizeof desc);
-    desc.ept = &ept;
-    ram = (xvcpu_u8 *)sim_ram(RAM_BYTES, 0x10000);
-    must(xvcpu_cpu_enable(&cpu, NULL, &error));
-    must(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error));
-    must(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
-    must(xvcpu_create(&vcpu, &desc, &cpu.caps, &error));
-    must(xvcpu_bind(&vcpu, &cpu, &error));
+    machine_start(NULL, RAM_BYTES);
     memcpy(ram + CODE, c->code, sizeof c->code);
     // Identity for the first 2 MiB, in 2 MiB pages.
     entry = 0x4000 | XVCPU_PTE_P | XVCPU_PTE_W;
@@ -158,9 +137,7 @@ static void one_case(void *argument)
         must(xvcpu_get(&vcpu, (xvcpu_reg)(XVCPU_REG_RAX + c->gpr), &now, &error));
         sim_check_equal(now, c->after);
     }
-    must(xvcpu_destroy(&vcpu, &error));
-    xvcpu_ept_destroy(&ept);
-    must(xvcpu_cpu_disable(&cpu, &error));
+    stop();
 }
 
 int main(void)

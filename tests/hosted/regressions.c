@@ -5,6 +5,7 @@ static void host_interrupt(unsigned vector);
 #define XVCPU_IMPLEMENTATION
 #include "../sim/sim.h"
 
+#include "status.h"
 #include "tap.h"
 
 #define RAM_BYTES 0x200000U
@@ -13,19 +14,7 @@ static xvcpu_cpu cpu;
 static xvcpu_ept ept;
 static xvcpu vcpus[2];
 static xvcpu_desc wanted; // what start uses beside the EPT and the VPID
-static xvcpu_error error;
 static unsigned char *ram;
-
-#define OK(call) check_status((call), XVCPU_STATUS_OK, #call, __LINE__)
-#define FAILS(call, status) check_status((call), XVCPU_STATUS_##status, #call, __LINE__)
-
-static void check_status(xvcpu_status got, xvcpu_status want, const char *call, int line)
-{
-    if (got != want)
-        sim_fail("line %d: %s: %s (%s), not %s", line, call, xvcpu_status_name(got),
-                 got != XVCPU_STATUS_OK && error.detail ? error.detail : "-",
-                 xvcpu_status_name(want));
-}
 
 static void start_without_preset(void)
 {
@@ -33,37 +22,37 @@ static void start_without_preset(void)
     xvcpu_u32 i;
     memset(&ept_desc, 0, sizeof ept_desc);
     memset(&error, 0, sizeof error);
-    OK(xvcpu_cpu_enable(&cpu, NULL, &error));
-    OK(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error));
+    must(xvcpu_cpu_enable(&cpu, NULL, &error));
+    must(xvcpu_ept_create(&ept, &ept_desc, &cpu.caps, &error));
     ram = (unsigned char *)sim_ram(RAM_BYTES, RAM_BYTES);
-    OK(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
+    must(xvcpu_ept_map(&ept, 0, sim_phys(ram), RAM_BYTES, XVCPU_EPT_RWX, XVCPU_MEMORY_WB, &error));
     for (i = 0; i < 2; i++) {
         xvcpu_desc desc = wanted;
         desc.ept = &ept;
         desc.vpid = (xvcpu_u16)(i + 1);
-        OK(xvcpu_create(&vcpus[i], &desc, &cpu.caps, &error));
-        OK(xvcpu_bind(&vcpus[i], &cpu, &error));
+        must(xvcpu_create(&vcpus[i], &desc, &cpu.caps, &error));
+        must(xvcpu_bind(&vcpus[i], &cpu, &error));
     }
 }
 
 static void start(void)
 {
     start_without_preset();
-    OK(xvcpu_preset_long(&vcpus[1], 0x1000, 0x9000, 0x6000, &error));
-    OK(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
+    must(xvcpu_preset_long(&vcpus[1], 0x1000, 0x9000, 0x6000, &error));
+    must(xvcpu_preset_long(&vcpus[0], 0x1000, 0x8000, 0x7000, &error));
 }
 
 static void stop(void)
 {
-    OK(xvcpu_destroy(&vcpus[1], &error));
-    OK(xvcpu_destroy(&vcpus[0], &error));
+    must(xvcpu_destroy(&vcpus[1], &error));
+    must(xvcpu_destroy(&vcpus[0], &error));
     xvcpu_ept_destroy(&ept);
-    OK(xvcpu_cpu_disable(&cpu, &error));
+    must(xvcpu_cpu_disable(&cpu, &error));
 }
 
 static void run_to(xvcpu_u32 reason)
 {
-    OK(xvcpu_run(&vcpus[0], &error));
+    must(xvcpu_run(&vcpus[0], &error));
     sim_check_equal(vcpus[0].exit.reason, reason);
 }
 
@@ -150,7 +139,7 @@ static void xcr0_hidden_half(void *argument)
     sim_snapshot();
     start();
     // What is left can be set, all of it.
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_XCR0, vcpus[0].xcr0_allowed, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_XCR0, vcpus[0].xcr0_allowed, &error));
     fpu_run_twice(&state);
     stop();
 }
@@ -188,7 +177,7 @@ static void xcr0_left_to_host(void *argument)
     (void)argument;
     wanted.leave_to_host = XVCPU_LEAVE_XCR0;
     start();
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_CR4, XVCPU_CR4_PAE | XVCPU_CR4_OSXSAVE, &error));
     sim_set_guest(xcr0_guest, (void *)(uintptr_t)&before);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_expect_host(0);
@@ -213,7 +202,7 @@ static xvcpu_action looks_at_the_other(xvcpu *vcpu, xvcpu_exit *exit, void *cont
     (void)vcpu;
     (void)exit;
     (void)context;
-    OK(xvcpu_get(&vcpus[1], XVCPU_REG_RIP, &rip, &error));
+    must(xvcpu_get(&vcpus[1], XVCPU_REG_RIP, &rip, &error));
     sim_check_equal(rip, 0x9000);
     return XVCPU_ACTION_DEFAULT;
 }
@@ -230,9 +219,9 @@ static void hook_looks_at_the_other(xvcpu *vcpu, xvcpu_u32 leaf, xvcpu_u32 suble
 static void check_both_rips(void)
 {
     xvcpu_u64 rip = 0;
-    OK(xvcpu_get(&vcpus[0], XVCPU_REG_RIP, &rip, &error));
+    must(xvcpu_get(&vcpus[0], XVCPU_REG_RIP, &rip, &error));
     sim_check_equal(rip, 0x8002);
-    OK(xvcpu_get(&vcpus[1], XVCPU_REG_RIP, &rip, &error));
+    must(xvcpu_get(&vcpus[1], XVCPU_REG_RIP, &rip, &error));
     sim_check_equal(rip, 0x9000);
 }
 
@@ -240,7 +229,7 @@ static void handler_other_vcpu(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, looks_at_the_other, NULL, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, looks_at_the_other, NULL, &error));
     sim_set_guest(guest_cpuid_then_vmcall, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_expect_host(0);
@@ -264,7 +253,7 @@ static xvcpu_action unbinds(xvcpu *vcpu, xvcpu_exit *exit, void *context)
 {
     (void)exit;
     (void)context;
-    OK(xvcpu_unbind(vcpu, &error));
+    must(xvcpu_unbind(vcpu, &error));
     return XVCPU_ACTION_HANDLED;
 }
 
@@ -272,9 +261,9 @@ static void handler_unbinds(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, unbinds, NULL, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, unbinds, NULL, &error));
     sim_set_guest(guest_cpuid_then_vmcall, NULL);
-    FAILS(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
+    must_fail(xvcpu_run(&vcpus[0], &error), NOT_BOUND);
     sim_expect_host(0);
     stop();
 }
@@ -298,7 +287,7 @@ static void handler_changes_host(void *argument)
         sim_snapshot();
     }
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, changes_the_host, NULL, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_CPUID, changes_the_host, NULL, &error));
     sim_set_guest(guest_cpuid_then_vmcall, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_expect_host(0);
@@ -327,7 +316,7 @@ static void handler_answers(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_IO_INSTRUCTION, answers_in, NULL, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_IO_INSTRUCTION, answers_in, NULL, &error));
     sim_set_guest(guest_in_then_vmcall, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_check_equal(vcpus[0].statistics.exits[XVCPU_EXIT_REASON_IO_INSTRUCTION], 1);
@@ -348,7 +337,7 @@ static void budget_without_end(void *argument)
     sim_control_remove_all(XVCPU_WORD_EXIT, XVCPU_EXIT_SAVE_PREEMPTION_TIMER);
     start();
     sim_set_guest(guest_vmcall, NULL);
-    OK(xvcpu_set_budget(&vcpus[0], ~(xvcpu_u64)0, &error));
+    must(xvcpu_set_budget(&vcpus[0], ~(xvcpu_u64)0, &error));
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
 }
@@ -356,7 +345,7 @@ static void budget_without_end(void *argument)
 static xvcpu_action rearms(xvcpu *vcpu, xvcpu_exit *exit, void *context)
 {
     (void)exit;
-    OK(xvcpu_set_budget(vcpu, 1000000, &error));
+    must(xvcpu_set_budget(vcpu, 1000000, &error));
     return *(const xvcpu_action *)context;
 }
 
@@ -377,9 +366,9 @@ static void budget_rearmed(void *argument)
     xvcpu_action action = XVCPU_ACTION_RETURN;
     (void)argument;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_PREEMPTION_TIMER, rearms, &action, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_PREEMPTION_TIMER, rearms, &action, &error));
     sim_set_guest(guest_timer, NULL);
-    OK(xvcpu_set_budget(&vcpus[0], 1000, &error));
+    must(xvcpu_set_budget(&vcpus[0], 1000, &error));
     run_to(XVCPU_EXIT_REASON_PREEMPTION_TIMER);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
@@ -409,9 +398,9 @@ static void budget_handled(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_PREEMPTION_TIMER, handles, NULL, &error));
+    must(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_PREEMPTION_TIMER, handles, NULL, &error));
     sim_set_guest(guest_timer_once, NULL);
-    OK(xvcpu_set_budget(&vcpus[0], 1000, &error));
+    must(xvcpu_set_budget(&vcpus[0], 1000, &error));
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
 }
@@ -423,14 +412,14 @@ static void shutdown_then_reset(void *argument)
     (void)argument;
     start();
     sim_set_guest(guest_vmcall, NULL);
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_RFLAGS, XVCPU_RFLAGS_FIXED_1 | XVCPU_RFLAGS_IF, &error));
-    OK(xvcpu_raise_interrupt(&vcpus[0], 0x40, &error));
-    OK(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
-    OK(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
-    OK(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_RFLAGS, XVCPU_RFLAGS_FIXED_1 | XVCPU_RFLAGS_IF, &error));
+    must(xvcpu_raise_interrupt(&vcpus[0], 0x40, &error));
+    must(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
+    must(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
+    must(xvcpu_raise(&vcpus[0], XVCPU_EXCEPTION_GP, 0, 0, &error));
     run_to(XVCPU_EXIT_REASON_TRIPLE_FAULT);
     // What waited before the reset must not reach the guest after it.
-    OK(xvcpu_preset_reset(&vcpus[0], &error));
+    must(xvcpu_preset_reset(&vcpus[0], &error));
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
 }
@@ -446,11 +435,11 @@ static void failed_run_then_reset(void *argument)
     (void)argument;
     start();
     sim_set_guest(guest_no_injection, NULL);
-    OK(xvcpu_set(&vcpus[0], XVCPU_REG_RFLAGS, XVCPU_RFLAGS_FIXED_1 | XVCPU_RFLAGS_IF, &error));
-    OK(xvcpu_raise_interrupt(&vcpus[0], 0x40, &error));
+    must(xvcpu_set(&vcpus[0], XVCPU_REG_RFLAGS, XVCPU_RFLAGS_FIXED_1 | XVCPU_RFLAGS_IF, &error));
+    must(xvcpu_raise_interrupt(&vcpus[0], 0x40, &error));
     sim_vmfail_next("INVEPT", 28); // comes after the interrupt has been written to the VMCS
-    FAILS(xvcpu_run(&vcpus[0], &error), VMFAIL);
-    OK(xvcpu_preset_reset(&vcpus[0], &error));
+    must_fail(xvcpu_run(&vcpus[0], &error), VMFAIL);
+    must(xvcpu_preset_reset(&vcpus[0], &error));
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
 }
@@ -463,7 +452,7 @@ static void bind_32bit_paged_only(void *argument)
     start_without_preset();
     sim_set_guest(guest_vmcall, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
-    OK(xvcpu_get(&vcpus[0], XVCPU_REG_CR0, &value, &error));
+    must(xvcpu_get(&vcpus[0], XVCPU_REG_CR0, &value, &error));
     sim_check_equal(value & (XVCPU_CR0_PE | XVCPU_CR0_PG), XVCPU_CR0_PE | XVCPU_CR0_PG);
     stop();
 }
@@ -477,10 +466,10 @@ static void created_twice(void *argument)
     start();
     memset(&desc, 0, sizeof desc);
     desc.ept = &ept;
-    FAILS(xvcpu_create(&vcpus[0], &desc, &cpu.caps, &error), INVALID_STATE);
-    OK(xvcpu_cpu_disable(&cpu, &error)); // went round and round: the list had no way out
-    OK(xvcpu_destroy(&vcpus[1], &error));
-    OK(xvcpu_destroy(&vcpus[0], &error));
+    must_fail(xvcpu_create(&vcpus[0], &desc, &cpu.caps, &error), INVALID_STATE);
+    must(xvcpu_cpu_disable(&cpu, &error)); // went round and round: the list had no way out
+    must(xvcpu_destroy(&vcpus[1], &error));
+    must(xvcpu_destroy(&vcpus[0], &error));
     xvcpu_ept_destroy(&ept);
 }
 
@@ -491,11 +480,11 @@ static void enabled_on_wrong_cpu(void *argument)
     memset(&desc, 0, sizeof desc);
     desc.id = 1;
     (void)sim_cpu(1);
-    OK(xvcpu_cpu_enable(&cpu, &desc, &error));
+    must(xvcpu_cpu_enable(&cpu, &desc, &error));
     (void)sim_cpu(0);
-    FAILS(xvcpu_cpu_enable(&cpu, &desc, &error), WRONG_CPU);
+    must_fail(xvcpu_cpu_enable(&cpu, &desc, &error), WRONG_CPU);
     (void)sim_cpu(1);
-    OK(xvcpu_cpu_disable(&cpu, &error));
+    must(xvcpu_cpu_disable(&cpu, &error));
 }
 
 static void guest_wide_gs(sim_guest *g)
@@ -520,11 +509,11 @@ static void narrower_cpu(void *argument)
     start();
     sim_set_guest(guest_wide_gs, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(1);
-    OK(xvcpu_cpu_enable(&narrow, &desc, &error));
-    FAILS(xvcpu_bind(&vcpus[0], &narrow, &error), UNSUPPORTED);
-    OK(xvcpu_cpu_disable(&narrow, &error));
+    must(xvcpu_cpu_enable(&narrow, &desc, &error));
+    must_fail(xvcpu_bind(&vcpus[0], &narrow, &error), UNSUPPORTED);
+    must(xvcpu_cpu_disable(&narrow, &error));
     (void)sim_cpu(0);
     stop();
 }
@@ -537,13 +526,13 @@ static void poorer_ept(void *argument)
     memset(&desc, 0, sizeof desc);
     desc.id = 1;
     start();
-    OK(xvcpu_unbind(&vcpus[0], &error));
+    must(xvcpu_unbind(&vcpus[0], &error));
     (void)sim_cpu(1);
-    OK(xvcpu_cpu_enable(&poor, &desc, &error));
+    must(xvcpu_cpu_enable(&poor, &desc, &error));
     poor.caps.ept_vpid &= ~(xvcpu_u64)XVCPU_VMX_EPT_VPID_CAP_PAGE_1G;
-    FAILS(xvcpu_bind(&vcpus[0], &poor, &error), UNSUPPORTED);
+    must_fail(xvcpu_bind(&vcpus[0], &poor, &error), UNSUPPORTED);
     sim_check_equal(error.bits, XVCPU_VMX_EPT_VPID_CAP_PAGE_1G);
-    OK(xvcpu_cpu_disable(&poor, &error));
+    must(xvcpu_cpu_disable(&poor, &error));
     (void)sim_cpu(0);
     stop();
 }
@@ -554,9 +543,9 @@ static void waits_for_sipi(void *argument)
 {
     (void)argument;
     start();
-    OK(xvcpu_preset_wait_sipi(&vcpus[0], &error));
-    FAILS(xvcpu_run(&vcpus[0], &error), INVALID_STATE);
-    OK(xvcpu_start_sipi(&vcpus[0], 8, &error));
+    must(xvcpu_preset_wait_sipi(&vcpus[0], &error));
+    must_fail(xvcpu_run(&vcpus[0], &error), INVALID_STATE);
+    must(xvcpu_start_sipi(&vcpus[0], 8, &error));
     sim_set_guest(guest_vmcall, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     stop();
@@ -609,7 +598,8 @@ static void interrupt_handled(void *argument)
     wanted.acknowledge_interrupts = 1;
     interrupts_seen = 0;
     start();
-    OK(xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT, takes_it, NULL, &error));
+    must(
+        xvcpu_set_handler(&vcpus[0], XVCPU_EXIT_REASON_EXTERNAL_INTERRUPT, takes_it, NULL, &error));
     sim_set_guest(guest_interrupted, NULL);
     run_to(XVCPU_EXIT_REASON_VMCALL);
     sim_check_equal(interrupts_seen, 1);

@@ -15,56 +15,9 @@
 
 #include "../../examples/kernel/kernel.h"
 
-#define TAP_UNUSED __attribute__((unused))
-#define TAP_PRINTF(text, first) __attribute__((unused, format(printf, text, first)))
-
-static unsigned tap_count, tap_failed;
-
-TAP_PRINTF(1, 2) static void diag(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    kputs("# ");
-    kvprintf(format, arguments);
-    kputs("\n");
-    va_end(arguments);
-}
-
-TAP_PRINTF(4, 0)
-static bool tap_result(bool pass, const char *file, int line, const char *format,
-                       va_list arguments)
-{
-    tap_count++;
-    tap_failed += !pass;
-    kprintf("%s %u - ", pass ? "ok" : "not ok", tap_count);
-    kvprintf(format, arguments);
-    kputs("\n");
-    if (!pass)
-        diag("failed at %s:%d", file, line);
-    return pass;
-}
-
-TAP_PRINTF(4, 5)
-static bool tap_ok(bool pass, const char *file, int line, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)tap_result(pass, file, line, format, arguments);
-    va_end(arguments);
-    return pass;
-}
-
-TAP_PRINTF(5, 6)
-static bool tap_is(u64 got, u64 want, const char *file, int line, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)tap_result(got == want, file, line, format, arguments);
-    va_end(arguments);
-    if (got != want)
-        diag("got 0x%lx, want 0x%lx", got, want);
-    return got == want;
-}
+#define TAP_VPRINT(format, arguments) kvprintf(format, arguments)
+#define TAP_EXIT() kernel_exit(1)
+#include "../tap.h"
 
 TAP_PRINTF(5, 6)
 static bool tap_has_text(const char *got, const char *part, const char *file, int line,
@@ -80,10 +33,9 @@ static bool tap_has_text(const char *got, const char *part, const char *file, in
     return pass;
 }
 
-// Each returns whether the test passed.
-#define ok(condition, ...) tap_ok(!!(condition), __FILE__, __LINE__, __VA_ARGS__)
-#define is_u64(got, want, ...) tap_is((u64)(got), (u64)(want), __FILE__, __LINE__, __VA_ARGS__)
 #define has_text(got, part, ...) tap_has_text((got), (part), __FILE__, __LINE__, __VA_ARGS__)
+// The name the bare-metal tests know it by.
+#define is_u64 is_hex
 
 TAP_PRINTF(1, 2) static void skip(const char *format, ...)
 {
@@ -93,18 +45,6 @@ TAP_PRINTF(1, 2) static void skip(const char *format, ...)
     kvprintf(format, arguments);
     kputs("\n");
     va_end(arguments);
-}
-
-// Stops the whole test, which `prove` then reports as failed.
-__attribute__((noreturn)) TAP_PRINTF(1, 2) static void bail_out(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    kputs("Bail out! ");
-    kvprintf(format, arguments);
-    kputs("\n");
-    va_end(arguments);
-    kernel_exit(1);
 }
 
 // Returns what kernel_main returns.
