@@ -3095,7 +3095,6 @@ typedef struct xvcpu {
     xvcpu_pool pool;
     void *vmcs, *msr_bitmap, *io_bitmap_a, *io_bitmap_b, *guest_xsave, *host_xsave;
     xvcpu_u64 vmcs_pa, msr_bitmap_pa, io_bitmap_a_pa, io_bitmap_b_pa;
-    xvcpu_u64 guest_xsave_pa, host_xsave_pa;
     struct xvcpu *next_active; // list of xvcpu_cpu.active
     xvcpu_cpu *active_on;      // the CPU on which the VMCS is active, or null
 
@@ -7011,12 +7010,18 @@ static xvcpu_u64 xvcpui_guest_dr6(const xvcpu *vcpu)
     return xvcpui_dr6_is_live(vcpu) ? xvcpu_read_dr(6) : vcpu->dr6;
 }
 
+// The guest has a use for the MSR, so that it has to be its own while it runs.
+XVCPUI_INLINE xvcpu_bool xvcpui_switches_msr(const xvcpu *vcpu, xvcpu_u32 i)
+{
+    return xvcpui_has(vcpu, i == XVCPU_SWITCHED_TSC_AUX ? XVCPU_FEATURE_RDTSCP
+                                                        : XVCPU_FEATURE_SYSCALL);
+}
+
 // True while the processor holds the guest's value of a switched MSR.
 static xvcpu_bool xvcpui_switched_is_live(const xvcpu *vcpu, xvcpu_u32 i)
 {
     return vcpu->guest_loaded && (vcpu->desc.leave_to_host & XVCPU_LEAVE_SYSCALL_MSRS) == 0 &&
-           xvcpui_has(vcpu, i == XVCPU_SWITCHED_TSC_AUX ? XVCPU_FEATURE_RDTSCP
-                                                        : XVCPU_FEATURE_SYSCALL);
+           xvcpui_switches_msr(vcpu, i);
 }
 
 // KERNEL_GS_BASE alone changes without an exit: SWAPGS, and its MSR is open to the guest.
@@ -10505,31 +10510,38 @@ static void xvcpui_free_pages(xvcpu *vcpu)
 #define XVCPUI_FCW_INIT 0x37FU
 #define XVCPUI_MXCSR_INIT 0x1F80U
 
+// A bitmap that denies everything.
+static void *xvcpui_bitmap_alloc(xvcpu *vcpu, xvcpu_u64 *physical, xvcpu_error *error)
+{
+    void *page = xvcpui_page_alloc(&vcpu->pool, xvcpui_vmx_address_bits(&vcpu->caps), physical,
+                                   error);
+    if (page)
+        xvcpui_fill(page, 0xFF, XVCPU_PAGE_BYTES);
+    return page;
+}
+
 static xvcpu_status xvcpui_allocate(xvcpu *vcpu, xvcpu_error *error)
 {
-    const xvcpu_u32 bits = xvcpui_vmx_address_bits(&vcpu->caps);
     xvcpu_u8 *area;
-    vcpu->vmcs = xvcpui_page_alloc(&vcpu->pool, bits, &vcpu->vmcs_pa, error);
+    vcpu->vmcs = xvcpui_page_alloc(&vcpu->pool, xvcpui_vmx_address_bits(&vcpu->caps),
+                                   &vcpu->vmcs_pa, error);
     if (!vcpu->vmcs)
         return XVCPU_STATUS_OUT_OF_PAGES;
-    vcpu->msr_bitmap = xvcpui_page_alloc(&vcpu->pool, bits, &vcpu->msr_bitmap_pa, error);
+    vcpu->msr_bitmap = xvcpui_bitmap_alloc(vcpu, &vcpu->msr_bitmap_pa, error);
     if (!vcpu->msr_bitmap)
         return XVCPU_STATUS_OUT_OF_PAGES;
-    vcpu->io_bitmap_a = xvcpui_page_alloc(&vcpu->pool, bits, &vcpu->io_bitmap_a_pa, error);
+    vcpu->io_bitmap_a = xvcpui_bitmap_alloc(vcpu, &vcpu->io_bitmap_a_pa, error);
     if (!vcpu->io_bitmap_a)
         return XVCPU_STATUS_OUT_OF_PAGES;
-    vcpu->io_bitmap_b = xvcpui_page_alloc(&vcpu->pool, bits, &vcpu->io_bitmap_b_pa, error);
+    vcpu->io_bitmap_b = xvcpui_bitmap_alloc(vcpu, &vcpu->io_bitmap_b_pa, error);
     if (!vcpu->io_bitmap_b)
         return XVCPU_STATUS_OUT_OF_PAGES;
-    xvcpui_fill(vcpu->msr_bitmap, 0xFF, XVCPU_PAGE_BYTES);
-    xvcpui_fill(vcpu->io_bitmap_a, 0xFF, XVCPU_PAGE_BYTES);
-    xvcpui_fill(vcpu->io_bitmap_b, 0xFF, XVCPU_PAGE_BYTES);
     if ((vcpu->desc.leave_to_host & XVCPU_LEAVE_FPU) != 0)
         return XVCPU_STATUS_OK;
-    vcpu->guest_xsave = xvcpui_page_alloc(&vcpu->pool, 64, &vcpu->guest_xsave_pa, error);
+    vcpu->guest_xsave = xvcpui_page_alloc(&vcpu->pool, 64, XVCPUI_NULL, error);
     if (!vcpu->guest_xsave)
         return XVCPU_STATUS_OUT_OF_PAGES;
-    vcpu->host_xsave = xvcpui_page_alloc(&vcpu->pool, 64, &vcpu->host_xsave_pa, error);
+    vcpu->host_xsave = xvcpui_page_alloc(&vcpu->pool, 64, XVCPUI_NULL, error);
     if (!vcpu->host_xsave)
         return XVCPU_STATUS_OUT_OF_PAGES;
     area = (xvcpu_u8 *)vcpu->guest_xsave;
@@ -10849,12 +10861,6 @@ XVCPU_API xvcpu_status xvcpu_set_handler(xvcpu *vcpu, xvcpu_u32 reason, xvcpu_ex
 
 // Guest registers that entry does not load and exit does not save are put in the processor once per
 // xvcpu_run and taken out when it returns or a handler of the caller's runs, not at every exit.
-
-XVCPUI_INLINE xvcpu_bool xvcpui_switches_msr(const xvcpu *vcpu, xvcpu_u32 i)
-{
-    return xvcpui_has(vcpu, i == XVCPU_SWITCHED_TSC_AUX ? XVCPU_FEATURE_RDTSCP
-                                                        : XVCPU_FEATURE_SYSCALL);
-}
 
 static void xvcpui_load_debug(xvcpu *vcpu)
 {
